@@ -1,0 +1,1 @@
+"""Append-only, encrypted, tamper-evident audit log; knows nothing of the rest."""

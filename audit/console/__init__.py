@@ -1,0 +1,1 @@
+"""The auditors' own Flask app: its own process, login and address."""

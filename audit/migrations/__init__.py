@@ -1,0 +1,1 @@
+"""Alembic migrations of the two databases, run by ``trivium-audit init``."""

@@ -1,0 +1,1 @@
+"""The web process: a CDS Hooks service and the clinician's SMART app."""

@@ -1,0 +1,1 @@
+"""How the processes are started; nothing of the product imports from here."""

@@ -1,0 +1,1 @@
+"""DICOM in, pixels out: pure, and run in a limited child process."""

@@ -1,0 +1,1 @@
+"""FHIR resources to parts of a record, one module a resource; pure."""

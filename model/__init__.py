@@ -1,0 +1,1 @@
+"""From one patient's record to an explained, calibrated prediction."""

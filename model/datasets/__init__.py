@@ -1,0 +1,1 @@
+"""Readers of folders on disk; each yields :class:`PatientRecord`, nothing invented."""

@@ -1,0 +1,1 @@
+"""Why the model said it: attributions bound to evidence, and told in sentences."""

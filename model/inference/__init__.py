@@ -1,0 +1,1 @@
+"""The worker: tensors, calibrated predictions, abstentions, the Celery task."""

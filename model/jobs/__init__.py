@@ -1,0 +1,1 @@
+"""What crosses between the web process and the worker; loads neither torch nor timm."""

@@ -1,0 +1,1 @@
+"""The tri-modal network: three encoders, gated cross-attention, a label decoder."""

@@ -1,0 +1,1 @@
+"""Staged training, calibration and honest evaluation."""
