@@ -12,6 +12,8 @@ Rules:
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from audit.errors import AuditConfigurationError, UncheckableError
 
 CONNECT_TIMEOUT_S = 2  # libpq takes nothing shorter
+_RETRY_S = 0.005
 _STRONG = ("on", "remote_write", "remote_apply")
 _BACKENDS = ("sqlite", "postgresql")
 
@@ -69,9 +72,7 @@ def _open_postgresql(url: URL, busy_ms: int, read_only: bool) -> Engine:
 
 
 def _open_sqlite(url: URL, busy_ms: int, read_only: bool) -> Engine:
-    pragmas = [f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL"]
-    if read_only:
-        pragmas = [pragmas[0], "query_only=ON"]
+    last = "query_only=ON" if read_only else "synchronous=FULL"
     pool = {"poolclass": NullPool} if read_only else {}
     engine = create_engine(url, **pool)
 
@@ -80,11 +81,31 @@ def _open_sqlite(url: URL, busy_ms: int, read_only: bool) -> Engine:
         # Transactions are begun by us: the driver's own deferred BEGIN would take
         # the write lock only at the first INSERT and fail there without waiting.
         raw.isolation_level = None
-        for pragma in pragmas:
-            raw.execute(f"PRAGMA {pragma}")
+        raw.execute(f"PRAGMA busy_timeout={busy_ms}")
+        if not read_only:
+            _enter_wal(raw, busy_ms)
+        raw.execute(f"PRAGMA {last}")
 
     _on_begin(engine, "BEGIN" if read_only else "BEGIN IMMEDIATE")
     return engine
+
+
+def _enter_wal(raw: Any, busy_ms: int) -> None:
+    """Rule 1's journal, also when several writers open a new file together.
+
+    The switch needs the whole file for a moment, and SQLite refuses at once instead
+    of waiting for ``busy_timeout``.
+    """
+    deadline = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= deadline:
+                raise
+        time.sleep(_RETRY_S)
 
 
 def _on_begin(engine: Engine, statement: str) -> None:

@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 
 from cds_hooks.errors import ReplayStoreError
+from model.jobs.sqlite_wal import enter_wal
 
 PURGE_EVERY_S = 60
 
@@ -38,7 +39,7 @@ class ReplayStore:
             self._db = sqlite3.connect(
                 path, timeout=timeout_s, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode=WAL")
+            enter_wal(self._db, timeout_s)
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS used "

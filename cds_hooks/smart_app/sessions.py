@@ -27,8 +27,11 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from model.jobs.sqlite_wal import enter_wal
+
 LAUNCH_SECONDS = 600
 SESSION_SECONDS = 900
+LOCK_SECONDS = 2.0  # longest wait for another process
 
 
 class SessionStore:
@@ -40,7 +43,7 @@ class SessionStore:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
         with self._connection() as db:
-            db.execute("PRAGMA journal_mode=WAL")
+            enter_wal(db, LOCK_SECONDS)
             db.execute(
                 "CREATE TABLE IF NOT EXISTS sealed ("
                 "id BLOB PRIMARY KEY, expires REAL NOT NULL, body BLOB NOT NULL)"
@@ -91,7 +94,7 @@ class SessionStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self._path, timeout=2.0)
+        db = sqlite3.connect(self._path, timeout=LOCK_SECONDS)
         try:
             with db:
                 yield db

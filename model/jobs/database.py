@@ -10,7 +10,7 @@ exception text (``hide_parameters``).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from model.errors import ConfigurationError, JobStoreUnavailableError
+from model.jobs.sqlite_wal import enter_wal
 from model.jobs.tables import INDEXES, JOBS
 
 
@@ -40,7 +41,7 @@ class Database:
             parsed, hide_parameters=True, pool_timeout=timeout_s, **options
         )
         if self.is_sqlite:
-            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "connect", _prepare_sqlite(timeout_s))
         try:
             with self.read() as connection:
                 exists = inspect(connection).has_table(JOBS.name)
@@ -133,13 +134,11 @@ def _postgres(timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
+def _prepare_sqlite(timeout_s: float) -> Callable[[Any, object], None]:
+    def prepare(connection: Any, _record: object) -> None:
+        enter_wal(connection, timeout_s)
         # A power cut may lose the last jobs, which the next hook asks for again.
-        "synchronous=NORMAL",
-        "secure_delete=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        connection.execute("PRAGMA synchronous=NORMAL").close()
+        connection.execute("PRAGMA secure_delete=ON").close()
+
+    return prepare

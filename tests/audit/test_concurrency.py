@@ -50,7 +50,10 @@ def _write(folder: Path, barrier: object, count: int) -> None:
 def test_processes_make_the_first_append_ever_at_once(settings: AuditSettings) -> None:
     barrier = FORK.Barrier(6)
     folder = settings.journal.parent
-    writers = [FORK.Process(target=_write, args=(folder, barrier, 5)) for _ in range(6)]
+    writers = [
+        FORK.Process(target=_write, args=(folder, barrier, 5), daemon=True)
+        for _ in range(6)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -77,7 +80,7 @@ def test_a_forked_child_opens_its_own_stream(
 ) -> None:
     mine = log.append(make_event()).stream_id
     queue = FORK.Queue()
-    child = FORK.Process(target=_child, args=(log, queue))
+    child = FORK.Process(target=_child, args=(log, queue), daemon=True)
     child.start()
     theirs = queue.get(timeout=30)
     child.join(30)

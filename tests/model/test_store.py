@@ -315,7 +315,7 @@ def test_of_many_threads_one_submits_and_one_claims(tmp_path: Path) -> None:
 def race(url: str, barrier: object, answers: object) -> None:
     """Submit and claim 20 jobs against another process; report what was won."""
     store = JobStore(url, CIPHER, timeout_s=30)
-    barrier.wait()  # type: ignore[attr-defined]
+    barrier.wait(60)  # type: ignore[attr-defined]
     won = []
     for number in range(20):
         job, is_new = store.submit(replace(NEW, result_key=f"{number:064d}"))
@@ -330,7 +330,9 @@ def test_two_processes_never_do_one_job_twice(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(2), context.Queue()
     racers = [
-        context.Process(target=race, args=(url_of(tmp_path), barrier, answers))
+        context.Process(
+            target=race, args=(url_of(tmp_path), barrier, answers), daemon=True
+        )
         for _ in range(2)
     ]
     for racer in racers:

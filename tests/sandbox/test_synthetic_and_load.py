@@ -181,7 +181,7 @@ def test_a_command_that_cannot_work_says_so(tmp_path: Path, capsys) -> None:
     assert main(["serve", "--store", store, *foreign]) == 1
     assert main(["serve", "--store", store, "--host", "0.0.0.0"]) == 1
     told = capsys.readouterr().err
-    assert "no cases.jsonl" in told and "loopback" in told
+    assert "no readable cases.jsonl" in told and "loopback" in told
 
 
 def test_only_loopback(tmp_path: Path) -> None:
