@@ -32,6 +32,7 @@ REASON: Mapping[str, str] = {
     "none_usable": "none of what is in the chart can be used",
     "image_not_retrieved": "the image could not be retrieved",
     "not_frontal": "there is no frontal view",
+    "modality_not_supported": "this model reads radiographs, not other kinds of image",
     "prefetch_failed": "the EHR reported that its query failed",
     "prefetch_malformed": "what the EHR sent could not be read",
     "prefetch_paged": "the EHR sent the first page only",

@@ -23,14 +23,19 @@ def studies_and_skips(
     endpoints: Mapping[str, dict[str, Any]],
     policy: AdapterPolicy,
 ) -> tuple[tuple[ImagingStudySummary, ...], list[Skip]]:
-    """Read all imaging studies."""
+    """Read all imaging studies; one that no radiograph model reads is named."""
     studies: list[ImagingStudySummary] = []
     skips: list[Skip] = []
     for item, provenance in items:
         try:
-            studies.append(read_imaging_study(item.resource, endpoints, policy))
+            study = read_imaging_study(item.resource, endpoints, policy)
         except ValueRejectedError as error:
             skips.append(Skip(provenance.reference, error.reason, error.detail))
+            continue
+        studies.append(study)
+        other = ", ".join(sorted(study.unsupported_modalities()))
+        if other:
+            skips.append(Skip(provenance.reference, "modality_not_supported", other))
     return tuple(studies), skips
 
 

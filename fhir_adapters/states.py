@@ -72,7 +72,8 @@ def image_state(
     """State of the image; an image that failed counts before one that does not fit.
 
     A study whose pixels nobody could ask for (no DICOMweb endpoint) is the ordinary
-    missing image, with ``image_not_retrieved`` to tell it from no study at all.
+    missing image, with ``image_not_retrieved`` to tell it from no study at all; a CT or
+    MR study is there, but ``modality_not_supported`` by a model of radiographs.
     """
     if present:
         return _PRESENT
@@ -83,6 +84,13 @@ def image_state(
         return ModalityState(ModalityStatus.UNREADABLE, reason)
     if reasons:
         return ModalityState(ModalityStatus.ABSENT, reasons[0])
-    known = any(study.may_be_chest_radiograph() for study in studies)
-    reason = "image_not_retrieved" if known else "none_received"
-    return ModalityState(ModalityStatus.ABSENT, reason)
+    return ModalityState(ModalityStatus.ABSENT, _without_pixels(studies))
+
+
+def _without_pixels(studies: Sequence[ImagingStudySummary]) -> str:
+    """Why there is no image although none failed."""
+    if any(study.may_be_chest_radiograph() for study in studies):
+        return "image_not_retrieved"
+    if any(study.unsupported_modalities() for study in studies):
+        return "modality_not_supported"
+    return "none_received"

@@ -30,6 +30,8 @@ from fhir_adapters.resources.elements import (
 from fhir_adapters.resources.moment import parse_moment
 
 RADIOGRAPH_MODALITIES = frozenset({"CR", "DX"})
+# Reports, key objects and presentation states (PS3.3 C.7.3.1.1.1) are no pictures.
+_NOT_ACQUIRED = frozenset({"SR", "KO", "PR", "DOC", "SEG", "RTSTRUCT", ""})
 _UID = re.compile(r"[0-9.]{1,64}")
 _CHEST_CODES = frozenset(
     # SNOMED CT: thorax, chest wall, lung, both lungs, chest; LOINC chest radiographs.
@@ -81,6 +83,13 @@ class ImagingStudySummary:
             return bool(radiograph_series(self))
         # Some servers list no series: then the study's own modalities must do.
         return bool(self.modalities & RADIOGRAPH_MODALITIES)
+
+    def unsupported_modalities(self) -> frozenset[str]:
+        """What was acquired when none of it is a radiograph: CT, MR, US and so on."""
+        acquired = self.modalities | {item.modality for item in self.series}
+        if acquired & RADIOGRAPH_MODALITIES:
+            return frozenset()
+        return acquired - _NOT_ACQUIRED
 
 
 def dicom_uid(value: str) -> str:

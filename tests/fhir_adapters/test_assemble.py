@@ -34,6 +34,7 @@ from tests.fhir_adapters.fhir_samples import (
     quantity,
     received,
     report,
+    series,
 )
 
 
@@ -294,6 +295,30 @@ def test_a_study_without_pixels_is_the_ordinary_missing_image():
         "image_not_retrieved",
     )
     wrist = imaging_study(status="cancelled")
+    assert state(build(wrist), Modality.IMAGE) == ("absent", "none_received")
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"series": [series(modality={"code": "CT"})]}, "CT"),
+        ({"series": [series(modality={"code": m}) for m in ("MR", "SR")]}, "MR"),
+        ({"series": None, "modality": [{"code": "CT"}, {"code": "MR"}]}, "CT, MR"),
+    ],
+)
+def test_another_kind_of_image_is_named_and_not_called_absent(more, named):
+    record = build(imaging_study(**more))
+    assert state(record, Modality.IMAGE) == ("absent", "modality_not_supported")
+    (skip,) = record.skipped
+    assert (skip.reference, skip.detail) == ("ImagingStudy/s1", named)
+
+
+def test_a_radiograph_counts_before_another_kind_of_image():
+    ct = imaging_study(id="s2", series=[series(modality={"code": "CT"})])
+    record = build(imaging_study(), ct)
+    assert state(record, Modality.IMAGE) == ("absent", "image_not_retrieved")
+    assert record.skip_counts() == {"modality_not_supported": 1}
+    wrist = imaging_study(series=[series(bodySite={"code": "8205005"})])
     assert state(build(wrist), Modality.IMAGE) == ("absent", "none_received")
 
 
