@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from model.datasets import commands as data
 from model.errors import ModelError
 from model.training import commands as training
 
@@ -28,6 +29,11 @@ COMMANDS: dict[
         "score a checkpoint per coalition",
         training.add_evaluate_options,
         training.evaluate,
+    ),
+    "datasets": (
+        "check a local copy of a data set",
+        data.add_datasets_options,
+        data.datasets,
     ),
 }
 

@@ -5,6 +5,10 @@
     │   ├── PayloadKeyError         operator: the payload key cannot be used
     │   └── SeedRefusedError        caller: an evaluation on cases seen in training
     ├── DatasetError                operator: a folder of cases breaks its layout
+    │   ├── DatasetFileError        operator: a file breaks its layout, at a line
+    │   ├── DuplicateCaseError      operator: one case id on two lines
+    │   ├── PatientLeakError        operator: one patient on two sides of a split
+    │   └── PickleRefusedError      attack or damage: a pickle that wants to run code
     ├── CheckpointError             operator: the checkpoint folder cannot be used
     │   └── CheckpointTamperedError attack or damage: a file differs from its digest
     ├── JobError                    the queue between web and worker
@@ -154,3 +158,50 @@ class DatasetError(ModelError):
     """A folder of cases is not what its layout promises; names the row, no content."""
 
     code = "dataset"
+
+
+class DatasetFileError(DatasetError):
+    """A file of a data set is not what its layout promises.
+
+    The message is built here from names alone, so that no caller can put the content
+    of a cell into it.
+
+    Attributes:
+        file: name of the file below its data set's folder.
+        line: physical line, 1 for the header, None where the file as a whole is meant.
+        column: name of the column, None where the whole line is meant.
+        reason: our own words.
+    """
+
+    code = "dataset_file"
+
+    def __init__(
+        self,
+        file: str,
+        reason: str,
+        *,
+        line: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        at = f" line {line}" if line is not None else ""
+        named = f", column {column}" if column is not None else ""
+        super().__init__(f"{file}{at}{named}: {reason}")
+        self.file, self.line, self.column, self.reason = file, line, column, reason
+
+
+class DuplicateCaseError(DatasetError):
+    """One case id stands on two lines: figures would count a patient twice."""
+
+    code = "duplicate_case"
+
+
+class PatientLeakError(DatasetError):
+    """One patient is in two splits: the test would be on what was trained on."""
+
+    code = "patient_leak"
+
+
+class PickleRefusedError(DatasetError):
+    """A pickle names a class or a function: reading it would run foreign code."""
+
+    code = "pickle_refused"

@@ -4,6 +4,8 @@ Rules (harm in brackets):
 
 - ``case_id`` becomes the id of a FHIR resource, so it keeps FHIR's rule for ids (a
   model that was trained on cases which no chart can hold).
+- A ``case_id`` stands once (a figure that counts a patient twice, the evidence of one
+  film under the id of another).
 - A value needs a finite number, a unit and a time that can be read; nothing is guessed
   in their place (silent imputation).
 """
@@ -19,7 +21,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from model.errors import DatasetError
+from model.errors import DatasetError, DuplicateCaseError
 
 # FHIR R4, section 2.24.0.1, data type id.
 _FHIR_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -56,15 +58,24 @@ def case_rows(
 
     Raises:
         DatasetError: no readable file, or a line that breaks the layout.
+        DuplicateCaseError: a case id on two lines.
     """
+    first: dict[str, int] = {}
     try:
         text = (folder / "cases.jsonl").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{folder} holds no readable cases.jsonl") from error
     # Not splitlines(): a note may hold U+2028, which JSON allows within a string.
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, _row(number, line, required)
+        if not line.strip():
+            continue
+        row = _row(number, line, required)
+        known = first.setdefault(row["case_id"], number)
+        if known != number:
+            raise DuplicateCaseError(
+                f"cases.jsonl line {number}: the case_id of line {known} again"
+            )
+        yield number, row
 
 
 def _row(number: int, line: str, required: tuple[str, ...]) -> dict[str, Any]:

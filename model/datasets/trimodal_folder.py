@@ -11,9 +11,12 @@ Rules this reader enforces (harm in brackets):
 - A value outside its detection limit stays a censored value or is left out, with its
   reason; it never becomes a number that was not measured (silent imputation).
 - Patients are split by ``group_id``; a group in two splits is an error (leakage).
+- A ``case_id`` stands once; :mod:`case_rows` refuses two rows of one id.
 
 Required columns: case_id, patient_id, group_id, split, image. Optional: note_masked,
-structured, view, sex, covid19, finding_group, subset, primary.
+structured, view, sex, covid19, finding_group, subset, primary, outcome. ``outcome``,
+``covid19`` and ``finding_group`` are labels and reach no record; ``note``, ``age``,
+``structured_from_note`` and every other column are not read.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ from model.datasets.case_rows import (
     observation_id,
 )
 from model.datasets.grey_image import read_grey
-from model.errors import DatasetError
+from model.errors import DatasetError, PatientLeakError
 
 REQUIRED = ("case_id", "patient_id", "group_id", "split", "image")
 SPLITS = ("train", "val", "test")
@@ -68,6 +71,7 @@ class FolderCase:
     record: PatientRecord
     covid19: bool | None
     finding_group: str
+    icu: bool | None = None
 
 
 def read_cases(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[FolderCase]:
@@ -76,7 +80,9 @@ def read_cases(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[Folder
     Raises:
         DatasetError: no such folder, a row that is not a JSON object, a missing column,
             a case id that FHIR does not allow, an image that is not there or cannot
-            be read, or a group in more than one split.
+            be read.
+        DuplicateCaseError: a case id on two lines, in whatever splits.
+        PatientLeakError: a group in more than one split.
     """
     rows = list(_rows(folder))
     _refuse_leak(rows)
@@ -115,11 +121,12 @@ def _refuse_leak(rows: list[dict[str, Any]]) -> None:
     split_of: dict[str, str] = {}
     for row in rows:
         if split_of.setdefault(row["group_id"], row["split"]) != row["split"]:
-            raise DatasetError(f"group {row['group_id']} is in more than one split")
+            raise PatientLeakError(f"group {row['group_id']} is in more than one split")
 
 
 def _case(folder: Path, row: Mapping[str, Any]) -> FolderCase:
-    covid = row.get("covid19")
+    covid, outcome = row.get("covid19"), row.get("outcome")
+    icu = outcome.get("icu") if isinstance(outcome, dict) else None
     return FolderCase(
         case_id=row["case_id"],
         group_id=row["group_id"],
@@ -129,6 +136,7 @@ def _case(folder: Path, row: Mapping[str, Any]) -> FolderCase:
         record=_record(folder, row),
         covid19=covid if isinstance(covid, bool) else None,
         finding_group=str(row.get("finding_group") or ""),
+        icu=icu if isinstance(icu, bool) else None,
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from fhir_adapters.patient_record import Modality, ModalityStatus
 from model.datasets.grey_image import read_grey
 from model.datasets.trimodal_folder import read_cases, training_digest
-from model.errors import DatasetError
+from model.errors import DatasetError, DuplicateCaseError, PatientLeakError
 from tests.services import data_folder
 
 ROW = {
@@ -209,3 +209,42 @@ def test_the_real_folder_reads_whole() -> None:
     assert len(hannover) == 204
     assert not any(c.record.notes for c in hannover)
     assert not any("COVID" in n.text for c in cases for n in c.record.notes)
+
+
+def test_a_case_id_stands_once(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        other = {**ROW, "split": split, "group_id": "g-other", "patient_id": "p-other"}
+        with pytest.raises(DuplicateCaseError, match="line 2: the case_id of line 1"):
+            read_cases(write(tmp_path, ROW, other))
+
+
+def test_a_group_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+    other = {**ROW, "case_id": "case-2", "split": "test"}
+    with pytest.raises(PatientLeakError):
+        read_cases(write(tmp_path, ROW, other))
+
+
+def test_what_is_no_input_never_reaches_a_record(tmp_path: Path) -> None:
+    secret = {
+        name: f"SECRET-{name}"
+        for name in (
+            *("note", "note_presentation_masked", "note_imaging_masked", "url", "doi"),
+            *("credit", "licence", "date", "location", "finding", "finding_group"),
+            *("subset", "patient_id", "group_id"),
+        )
+    }
+    value = {"value": 31, "unit": "%", "loinc": "59408-5"}
+    row = {
+        **ROW,
+        **secret,
+        "provenance": {"location": "SECRET"},
+        "outcome": {"icu": True, "survived": "SECRET"},
+        "structured": {},
+        "structured_from_note": {"spo2": value},
+    }
+    (case,) = read_cases(write(tmp_path, row))
+    assert "SECRET" not in repr(case.record)
+    assert case.record.values == () and case.record.history == ()
+    assert case.icu is True and case.finding_group == "SECRET-finding_group"
+    (case,) = read_cases(write(tmp_path, {**row, "outcome": {"icu": "yes"}}))
+    assert case.icu is None
