@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cds_hooks.markdown_text import escaped
-from cds_hooks.plain_words import MODALITY, REASON, words
+from cds_hooks.plain_words import ABSTENTION, MODALITY, REASON, words
 from fhir_adapters.patient_record import Modality, ModalityStatus, PatientRecord
 from model.jobs.explanation import Explanation
 from model.jobs.prediction import LabelEstimate, ModelIdentity, Prediction
@@ -57,6 +57,12 @@ def estimate_line(estimate: LabelEstimate) -> str:
         f"**{escaped(estimate.display, 120)}**: estimated probability {probability}, "
         f"{side} the decision threshold of {threshold}"
     )
+
+
+def warning_lines(prediction: Prediction) -> list[str]:
+    """What speaks against leaning on the estimate, one line each."""
+    reasons = [words(w.code, ABSTENTION, REASON) for w in prediction.warnings]
+    return [f"- Caution: {escaped(reason)}" for reason in dict.fromkeys(reasons)]
 
 
 def contribution_lines(

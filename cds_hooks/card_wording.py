@@ -32,6 +32,7 @@ from cds_hooks.card_lines import (
     model_line,
     received_lines,
     states_of,
+    warning_lines,
 )
 from cds_hooks.markdown_text import escaped, plain
 from cds_hooks.plain_words import ABSTENTION, FAILURE, REASON, STEP, words
@@ -111,6 +112,7 @@ def ready_card(
     lead = leading_estimate(prediction.estimates)
     detail = [
         *(f"- {estimate_line(e)}" for e in prediction.estimates),
+        *warning_lines(prediction),
         *contribution_lines(explanation, prediction),
         *(
             f"- {escaped(s.text)}"

@@ -54,6 +54,11 @@ REASON: Mapping[str, str] = {
     "resource_too_large": "larger than allowed",
     "malformed_resource": "could not be read",
     # Images.
+    "blank_image": "the image shows nothing",
+    "inverted_image": "the image's grey scale is inverted",
+    "noise_image": "the image shows noise",
+    "wrong_body_part": "the image shows another part of the body",
+    "no_frontal": "there is no frontal view",
     "image_unreadable": "the image could not be read",
     "not_dicom": "the image is no DICOM file",
     "dicom_malformed": "the image is damaged",
@@ -77,6 +82,7 @@ REASON: Mapping[str, str] = {
     "missing_unit": "no unit",
     "unit_conflict": "two units that contradict each other",
     "implausible_value": "value outside what is possible",
+    "impossible_value": "value outside what is possible",
     "unmapped_code": "measurement that the model does not use",
     "conflicting_codes": "codes that contradict each other",
     "no_value": "no value",
@@ -98,6 +104,13 @@ REASON: Mapping[str, str] = {
 }
 ABSTENTION: Mapping[str, str] = {
     "no_modality": "there is no usable evidence in any of the three modalities",
+    "unreadable_only": "what was received could not be read",
+    "blank_image": "the only evidence is an image that shows nothing",
+    "inverted_image": "the only evidence is an image with an inverted grey scale",
+    "noise_image": "the only evidence is an image that shows noise",
+    "wrong_body_part": "the only evidence is an image of another part of the body",
+    "lateral_only": "the only evidence is a lateral image",
+    "impossible_value": "a measured value that no patient can have was left out",
     "ood_image": "the image is unlike those that the model has learnt from",
     "ood_text": "the text is unlike what the model has learnt from",
     "ood_labs": "the measurements are unlike those that the model has learnt from",

@@ -10,8 +10,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from model.baselines import commands as baselines
 from model.datasets import commands as data
 from model.errors import ModelError
+from model.evaluation import commands as evaluation
+from model.explain import commands as explain
+from model.network import describe
+from model.training import ablation_command
 from model.training import commands as training
 
 Parser = argparse.ArgumentParser
@@ -25,15 +30,45 @@ COMMANDS: dict[
         training.add_train_options,
         training.train,
     ),
+    "ablate-losses": (
+        "what each loss brings, one row per loss",
+        ablation_command.add_ablation_options,
+        ablation_command.ablate,
+    ),
     "evaluate": (
         "score a checkpoint per coalition",
-        training.add_evaluate_options,
-        training.evaluate,
+        evaluation.add_evaluate_options,
+        evaluation.evaluate,
+    ),
+    "compare": (
+        "the model beside its baselines, with the paper's rows",
+        baselines.add_compare_options,
+        baselines.compare,
+    ),
+    "cases": (
+        "cross-validation on a folder of real cases, beside shortcuts",
+        baselines.add_cases_options,
+        baselines.cases,
     ),
     "datasets": (
         "check a local copy of a data set",
         data.add_datasets_options,
         data.datasets,
+    ),
+    "explain-report": (
+        "measure explanations against what was planted",
+        explain.add_report_options,
+        explain.report,
+    ),
+    "explain": (
+        "one synthetic case explained as a picture",
+        explain.add_explain_options,
+        explain.explain,
+    ),
+    "describe": (
+        "parameters and multiply-adds of each part of a preset",
+        describe.add_options,
+        describe.run,
     ),
 }
 

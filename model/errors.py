@@ -3,14 +3,18 @@
     ModelError
     ├── ConfigurationError          operator: a setting is missing or wrong
     │   ├── PayloadKeyError         operator: the payload key cannot be used
+    │   ├── RemoteModelError        operator: a model named, not a folder on this disk
+    │   ├── RunFolderError          operator: a run folder cannot be continued
     │   └── SeedRefusedError        caller: an evaluation on cases seen in training
     ├── DatasetError                operator: a folder of cases breaks its layout
+    │   ├── CorpusError             operator: a text corpus breaks its format
     │   ├── DatasetFileError        operator: a file breaks its layout, at a line
     │   ├── DuplicateCaseError      operator: one case id on two lines
     │   ├── PatientLeakError        operator: one patient on two sides of a split
     │   └── PickleRefusedError      attack or damage: a pickle that wants to run code
     ├── CheckpointError             operator: the checkpoint folder cannot be used
-    │   └── CheckpointTamperedError attack or damage: a file differs from its digest
+    │   ├── CheckpointTamperedError attack or damage: a file differs from its digest
+    │   └── EncoderWeightsError     operator: a local encoder folder does not fit
     ├── JobError                    the queue between web and worker
     │   ├── BrokerUnavailableError  upstream: the message was not sent, the job is kept
     │   ├── JobStoreUnavailableError upstream: the job database did not answer
@@ -56,6 +60,18 @@ class SeedRefusedError(ConfigurationError):
     code = "seed_refused"
 
 
+class RemoteModelError(ConfigurationError):
+    """A model name where a local folder must stand; nothing is ever downloaded."""
+
+    code = "remote_model"
+
+
+class RunFolderError(ConfigurationError):
+    """A run folder is damaged, or holds a run with other settings."""
+
+    code = "run_folder"
+
+
 class CheckpointError(ModelError):
     """The checkpoint folder is incomplete or does not fit this code."""
 
@@ -66,6 +82,12 @@ class CheckpointTamperedError(CheckpointError):
     """A checkpoint file differs from the digest in its manifest."""
 
     code = "checkpoint_tampered"
+
+
+class EncoderWeightsError(CheckpointError):
+    """Local encoder weights are missing, malformed, or of another architecture."""
+
+    code = "encoder_weights"
 
 
 class JobError(ModelError):
@@ -158,6 +180,12 @@ class DatasetError(ModelError):
     """A folder of cases is not what its layout promises; names the row, no content."""
 
     code = "dataset"
+
+
+class CorpusError(DatasetError):
+    """A text corpus is not in its published format; names the place, no content."""
+
+    code = "corpus"
 
 
 class DatasetFileError(DatasetError):

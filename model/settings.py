@@ -16,6 +16,7 @@ from typing import Any
 from model.errors import ConfigurationError
 
 DEVICES = ("auto", "cpu", "cuda")
+EXPLANATIONS = ("full", "brief")
 JOB_TEXTS = {
     "TRIVIUM_JOBS_URL": "jobs_url",
     "TRIVIUM_BROKER_URL": "broker_url",
@@ -37,6 +38,9 @@ WORKER_NUMBERS = {
     "TRIVIUM_THREADS": "threads",
     "TRIVIUM_SCAN_S": "scan_s",
     "TRIVIUM_MAX_EVIDENCE_DAYS": "max_evidence_days",
+    "TRIVIUM_MAX_FILM_DAYS": "max_film_days",
+    "TRIVIUM_MAX_NOTE_DAYS": "max_note_days",
+    "TRIVIUM_MAX_VALUES_DAYS": "max_values_days",
 }
 
 
@@ -123,18 +127,31 @@ class WorkerSettings:
 
     max_evidence_days: float = 30.0
     """The model abstains when its newest evidence is older; 0 means any age."""
+    explanation: str = "full"
+    """``full``, or ``brief`` without phrases, sections and counterfactual."""
+    max_film_days: float = 0.0
+    """A warning when the newest film is older; 0 means as ``max_evidence_days``."""
+    max_note_days: float = 0.0
+    """A warning when the newest note is older; 0 means as ``max_evidence_days``."""
+    max_values_days: float = 0.0
+    """A warning when the newest value is older; 0 means as ``max_evidence_days``."""
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ConfigurationError(
                 f"TRIVIUM_DEVICE must be one of {', '.join(DEVICES)}"
             )
+        if self.explanation not in EXPLANATIONS:
+            raise ConfigurationError(
+                f"TRIVIUM_EXPLANATION must be one of {', '.join(EXPLANATIONS)}"
+            )
         if self.threads < 0:
             raise ConfigurationError("TRIVIUM_THREADS must not be negative")
         if not self.scan_s > 0:
             raise ConfigurationError("TRIVIUM_SCAN_S must be above 0")
-        if not self.max_evidence_days >= 0:
-            raise ConfigurationError("TRIVIUM_MAX_EVIDENCE_DAYS must not be negative")
+        for name, field in WORKER_NUMBERS.items():
+            if field.endswith("_days") and not getattr(self, field) >= 0:
+                raise ConfigurationError(f"{name} must not be negative")
 
     @classmethod
     def from_environment(
@@ -155,6 +172,7 @@ class WorkerSettings:
         return cls(
             checkpoint=Path(env.get("TRIVIUM_CHECKPOINT") or DEMO_CHECKPOINT),
             device=env.get("TRIVIUM_DEVICE") or "auto",
+            explanation=env.get("TRIVIUM_EXPLANATION") or "full",
             **given,
         )
 

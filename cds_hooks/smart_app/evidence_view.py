@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cds_hooks.card_lines import percent
+from cds_hooks.plain_words import ABSTENTION, words
 from cds_hooks.smart_app.marked_text import Piece, pieces
 from fhir_adapters.patient_record import (
     CodedValue,
@@ -43,9 +44,9 @@ class Bar:
 
 def interval_words(probability: float) -> str:
     """Plain words for a probability; bounds as in the card."""
-    for bound, words in (*WORDS, *HIGH_WORDS):
+    for bound, phrase in (*WORDS, *HIGH_WORDS):
         if probability < bound:
-            return words
+            return phrase
     return HIGH_WORDS[-1][1]
 
 
@@ -78,6 +79,12 @@ def evidence_view(
         },
         "abstentions": [
             f"Could not assess: {a.detail}" for a in prediction.abstentions
+        ],
+        "warnings": [f"Caution: {w.detail}" for w in prediction.warnings],
+        "not_checked": [
+            words(code, ABSTENTION)
+            for code, state in prediction.checks.items()
+            if state == "not checked"
         ],
         "patient": record.patient.patient_id,
         "made_at": prediction.made_at,

@@ -7,6 +7,7 @@ Rules, by the numbers of the image-loader list:
 - 2 Size from tags before decoding: rows, columns, samples, bits, frames.
 - 3 Short PixelData is refused (native syntaxes; the codestream's own header otherwise).
 - 10 One frame.
+- A body part other than the chest is flagged.
 - 12 Burned-in text and recognisable features are flagged.
 - 13 The patient and the UIDs are the ones asked for: the wrong patient's film is the
   worst thing this module can let through.
@@ -30,6 +31,8 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MAX_SIDE = 16384
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+_CHEST = frozenset({"CHEST", "THORAX", "LUNG", "RIB", "HEART"})
+_MAX_TERM = 16  # characters of a code string (VR CS)
 
 
 def check_sop_class(dataset: Dataset) -> tuple[str, ...]:
@@ -118,6 +121,18 @@ def check_size(dataset: Dataset, *, native: bool) -> None:
     if native and len(pixel_data) < rows * columns * samples * (allocated // 8):
         # YBR_FULL_422 stores two samples a pixel, yet only in compressed syntaxes here.
         raise ImageUnreadableError("pixel_data_short")
+
+
+def body_part_flags(dataset: Dataset) -> tuple[str, ...]:
+    """The BodyPartExamined where it is another one than the chest.
+
+    Only what has the form of a defined term (DICOM PS3.16 Annex L) is passed on; who
+    reads the film decides which parts are wrong.
+    """
+    part = text(dataset, "BodyPartExamined").upper()
+    if not part or part in _CHEST or not (part.isascii() and part.isalpha()):
+        return ()
+    return (f"body-part:{part[:_MAX_TERM]}",)
 
 
 def exposure_flags(dataset: Dataset) -> tuple[str, ...]:

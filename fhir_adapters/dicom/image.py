@@ -119,6 +119,7 @@ def _decode(
     flags = [*checks.check_sop_class(dataset)]
     flags += checks.check_identity(dataset, meta, expected)
     checks.check_size(dataset, native=not decoding.plugin)
+    flags += checks.body_part_flags(dataset)
     flags += checks.exposure_flags(dataset)
     stored = _stored_values(dataset, meta, decoding)
     transforms = _provenance(dataset, decoding, stored)

@@ -27,6 +27,7 @@ TAGS_READ = (
     "ContentTime",
     "TimezoneOffsetFromUTC",
     "SeriesDescription",
+    "BodyPartExamined",
     "ViewPosition",
     "ViewCodeSequence",
     "PatientOrientation",

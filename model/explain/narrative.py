@@ -3,9 +3,7 @@
 Rules that this module enforces:
 
 1. A sentence names the evidence it rests on; one without is refused.
-2. A verifier reads the finished text again: each number must be a number of the
-   sentence's own evidence, with its unit; each quoted word must stand at its place in
-   the note; H and L must agree with the value's reference range or flag.
+2. A verifier reads the finished text again, see :mod:`.verifier`.
 3. A negated word supports nothing, and neither does a blank map.
 4. The text says what is missing and ends with the limits. It estimates; it never
    directs.
@@ -13,21 +11,19 @@ Rules that this module enforces:
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from fhir_adapters.patient_record import (
-    ClinicalNote,
     CodedValue,
     Modality,
     ModalityStatus,
     PatientRecord,
 )
 from model.errors import NarrativeError
-from model.explain.word_lists import NEGATION_ENDS, NEGATION_REACH, NEGATIONS
+from model.explain.verifier import NUMBER, Fact, is_negated, places_in, verify
 from model.explain.zones import zone_words
 from model.inference.tensors import interpretation
 from model.jobs.explanation import HeatMap, Sentence, ValueScore, WordScore
@@ -56,24 +52,6 @@ MODALITY_WORDS = {
 MAX_WORDS, MAX_VALUES = 4, 3
 WORD_SHARE = 0.25  # of the strongest word's score
 VALUE_FLOOR = 0.05  # of a logit: less is not worth a sentence
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_QUOTED = re.compile("\u201c([^\u201d]*)\u201d")
-_WORD = re.compile(r"\w+|[.;:!?\n]")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """What one piece of evidence can vouch for.
-
-    ``numbers`` as they may be written, ``phrases`` that must stand in the text when
-    the fact is cited with a number, ``quotes`` that may be quoted, ``flag`` "H", "L"
-    or empty.
-    """
-
-    numbers: frozenset[str] = frozenset()
-    phrases: tuple[str, ...] = ()
-    quotes: frozenset[str] = frozenset()
-    flag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +71,30 @@ def narrate(
     Raises:
         NarrativeError: a sentence without evidence, or against it; none is shown.
     """
+    sentences, facts = sentences_and_facts(record, prediction, estimate, parts)
+    for sentence in sentences:
+        verify(sentence, facts)
+    return sentences
+
+
+def sentences_and_facts(
+    record: PatientRecord, prediction: Prediction, estimate: LabelEstimate, parts: Parts
+) -> tuple[tuple[Sentence, ...], dict[str, Fact]]:
+    """The sentences, not yet verified, and what each piece of evidence vouches for.
+
+    Raises:
+        NarrativeError: a sentence without evidence.
+    """
     facts: dict[str, Fact] = {}
-    sentences = [
+    sentences = (
         _estimate(prediction, estimate, facts),
         *_film(record, parts.heat_maps, facts),
         *_words(record, parts.words, facts),
         *_values(record, parts.values, facts),
         *_missing(prediction, facts),
         _limits(prediction, facts),
-    ]
-    for sentence in sentences:
-        verify(sentence, facts)
-    return tuple(sentences)
+    )
+    return sentences, facts
 
 
 def render(
@@ -120,32 +110,6 @@ def render(
     if not all(slots.values()):
         raise NarrativeError(f"template {template} has an empty slot")
     return Sentence(template, TEMPLATES[template].format(**slots), tuple(evidence))
-
-
-def verify(sentence: Sentence, facts: Mapping[str, Fact]) -> None:
-    """Read one sentence again and compare it with the evidence it names.
-
-    Raises:
-        NarrativeError: unknown evidence, a number, quotation or flag it does not back.
-    """
-    if not sentence.evidence or any(e not in facts for e in sentence.evidence):
-        raise NarrativeError(f"template {sentence.template}: evidence unknown")
-    cited = [facts[e] for e in sentence.evidence]
-    quoted = set(_QUOTED.findall(sentence.text))
-    if not quoted <= frozenset().union(*(fact.quotes for fact in cited)):
-        raise NarrativeError(f"template {sentence.template}: not in the note")
-    plain = _QUOTED.sub("", sentence.text)
-    for fact in cited:
-        for phrase in fact.phrases:
-            if phrase not in plain:
-                raise NarrativeError(f"template {sentence.template}: value or unit")
-            plain = plain.replace(phrase, "")
-    numbers = set(_NUMBER.findall(plain))
-    if not numbers <= frozenset().union(*(fact.numbers for fact in cited)):
-        raise NarrativeError(f"template {sentence.template}: number not backed")
-    flags = {flag[0] for flag in re.findall(r"\((HH|H|LL|L)\)", plain)}
-    if not flags <= {fact.flag[:1] for fact in cited}:
-        raise NarrativeError(f"template {sentence.template}: high or low not backed")
 
 
 def percent(probability: float) -> str:
@@ -167,10 +131,10 @@ def _estimate(
         "threshold": percent(estimate.threshold),
         "side": "at or above" if estimate.positive else "below",
     }
-    numbers = _NUMBER.findall(
+    numbers = NUMBER.findall(
         " ".join((slots["display"], slots["probability"], slots["threshold"]))
     )
-    facts[key] = Fact(numbers=frozenset(numbers))
+    facts[key] = Fact(numbers=frozenset(numbers), places=places_in(estimate.display))
     return render("estimate", slots, [key])
 
 
@@ -180,9 +144,11 @@ def _film(
     views = {image.provenance.reference: image.view for image in record.images}
     sentences = []
     for heat_map in heat_maps:
-        facts[heat_map.reference] = Fact()
         zone = zone_words(heat_map, views.get(heat_map.reference))
-        if heat_map.blank or zone is None:
+        if heat_map.blank:  # supports no place
+            zone = None
+        facts[heat_map.reference] = Fact(places=places_in(zone or ""))
+        if zone is None:
             sentences.append(render("film_blank", {}, [heat_map.reference]))
         else:
             sentences.append(render("film", {"zone": zone}, [heat_map.reference]))
@@ -207,21 +173,11 @@ def _words(
     if not quotes:
         return []
     for key, word in quotes.items():
-        facts[key] = Fact(quotes=frozenset({word}))
+        reference, _, span = key.partition("#char=")
+        denied = is_negated(notes[reference], int(span.partition(",")[0]))
+        facts[key] = Fact(frozenset(), (), frozenset({word}), negated=denied)
     listed = ", ".join(f"\u201c{word}\u201d" for word in quotes.values())
     return [render("words", {"words": listed}, list(quotes))]
-
-
-def is_negated(note: ClinicalNote, start: int) -> bool:
-    """True where a negation earlier in its sentence covers the word at ``start``."""
-    before = _WORD.findall(note.text[max(0, start - 200) : start].lower())
-    for distance, word in enumerate(reversed(before)):
-        ended = word in ".;:!?\n" or word in NEGATION_ENDS
-        if ended or distance >= NEGATION_REACH:
-            return False
-        if word in NEGATIONS:
-            return True
-    return False
 
 
 def _values(
@@ -251,16 +207,19 @@ def _value(
     flag = interpretation(value)
     shown = f"{value.comparator or ''}{_decimal(value.value)}"
     marked = f" ({flag})" if flag in {"H", "HH", "L", "LL"} else ""
+    effect = "raised" if score.logit > 0 else "lowered"
     facts[key] = Fact(
-        numbers=frozenset(_NUMBER.findall(value.name)),
+        numbers=frozenset(NUMBER.findall(value.name)),
         phrases=(f"{shown} {value.unit}",),
         flag=flag,
+        places=places_in(value.name),
+        effect=effect,
     )
     slots = {
         "name": value.name,
         "value": shown,
         "unit": value.unit,
-        "effect": "raised" if score.logit > 0 else "lowered",
+        "effect": effect,
     }
     # An empty flag is no empty slot: a value within its range has none.
     template = TEMPLATES["value"].replace("{flag}", marked)
@@ -277,7 +236,9 @@ def _missing(prediction: Prediction, facts: dict[str, Fact]) -> list[Sentence]:
             continue
         key = f"Prediction/{prediction.prediction_id}#{modality.value}"
         words = status.replace("_", " ")
-        facts[key] = Fact(numbers=frozenset(_NUMBER.findall(words)))
+        facts[key] = Fact(
+            numbers=frozenset(NUMBER.findall(words)), places=places_in(words)
+        )
         slots = {"modality": MODALITY_WORDS[modality], "status": words}
         sentences.append(render("missing", slots, [key]))
     return sentences
@@ -288,7 +249,10 @@ def _limits(prediction: Prediction, facts: dict[str, Fact]) -> Sentence:
     key = f"Model/{model.sha256}"
     used = [m.value for m in Modality if prediction.presence.get(m.value)]
     slots = {"trained_on": model.trained_on.rstrip("."), "pattern": " + ".join(used)}
-    facts[key] = Fact(numbers=frozenset(_NUMBER.findall(slots["trained_on"])))
+    trained_on = slots["trained_on"]
+    facts[key] = Fact(
+        numbers=frozenset(NUMBER.findall(trained_on)), places=places_in(trained_on)
+    )
     return render("limits", slots, [key])
 
 

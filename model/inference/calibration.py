@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.inference.conformal import ConformalSet
+from model.inference.photometry import FilmReference
 from model.network.fusion import Tokens
 from model.network.inputs import MODALITIES
 
@@ -83,12 +85,16 @@ class Calibration:
     ``platt`` is keyed by pattern name, then by label; ``references`` by modality;
     ``map_floor`` by label: how much a held-out film without the finding may raise the
     logit (95th percentile of its Shapley value); a map at or below it is blank.
+    ``conformal`` is keyed as ``platt``; it and ``films`` are missing from older
+    checkpoints, which then lack those detectors.
     """
 
     version: str
     platt: Mapping[str, Mapping[str, Platt]]
     references: Mapping[str, FeatureReference] = field(default_factory=dict)
     map_floor: Mapping[str, float] = field(default_factory=dict)
+    conformal: Mapping[str, Mapping[str, ConformalSet]] = field(default_factory=dict)
+    films: FilmReference | None = None
 
     @classmethod
     def identity(cls, labels: Sequence[str]) -> Calibration:
@@ -106,6 +112,10 @@ class Calibration:
             return self.platt[pattern_name(present)][label]
         except KeyError as error:
             raise CheckpointError("no calibration for this pattern") from error
+
+    def conformal_of(self, present: Sequence[bool], label: str) -> ConformalSet | None:
+        """The conformal thresholds of one pattern and label, None where none hold."""
+        return self.conformal.get(pattern_name(present), {}).get(label)
 
     def outside(self, tokens: Tokens) -> dict[str, Tensor]:
         """Distance of each modality over its limit, (B,) each: above 1 is unlike.
@@ -140,6 +150,11 @@ class Calibration:
                 for name, r in self.references.items()
             },
             "map_floor": dict(self.map_floor),
+            "conformal": {
+                pattern: {label: asdict(found) for label, found in by_label.items()}
+                for pattern, by_label in self.conformal.items()
+            },
+            "films": asdict(self.films) if self.films else None,
         }
         text = json.dumps(data, separators=(",", ":"))
         (folder / CALIBRATION_FILE).write_text(text + "\n", encoding="utf-8")
@@ -174,7 +189,18 @@ class Calibration:
                 for name, r in data["references"].items()
             },
             map_floor={k: float(v) for k, v in data["map_floor"].items()},
+            conformal={
+                pattern: {label: ConformalSet(**c) for label, c in by_label.items()}
+                for pattern, by_label in data.get("conformal", {}).items()
+            },
+            films=_film_reference(data.get("films")),
         )
+
+
+def _film_reference(data: dict[str, Any] | None) -> FilmReference | None:
+    if data is None:
+        return None
+    return FilmReference(**{**data, "template": tuple(data["template"])})
 
 
 def mean_token(x: Tensor, mask: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from fhir_adapters.patient_record import (
     Provenance,
 )
 from model.inference.abstention import AbstentionPolicy, usable_record
+from model.inference.photometry import FilmReference
 from model.inference.tensors import to_tensors
 from model.inference.vocabulary import InputVocabulary
 from model.network.inputs import TriModalInputs
@@ -67,10 +68,13 @@ class Case:
 
 
 def prepare(
-    record: PatientRecord, vocabulary: InputVocabulary, policy: AbstentionPolicy
+    record: PatientRecord,
+    vocabulary: InputVocabulary,
+    policy: AbstentionPolicy,
+    films: FilmReference | None = None,
 ) -> Case:
     """Tensors of one record, and what the model can really read of it."""
-    usable = usable_record(record, policy)
+    usable = usable_record(record, policy, films)
     inputs = to_tensors([usable], vocabulary)
     image, text, values = inputs.present[0].tolist()
     presence = (image, text, values)

@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.decoders import WordPiece as WordPieceDecoder
 from tokenizers.models import WordPiece
@@ -25,58 +23,30 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from fhir_adapters.patient_record import PatientRecord
 from model.errors import CheckpointError
+from model.inference.code_statistics import (
+    AGE,
+    SEX,
+    SEX_NUMBERS,
+    CodeStatistic,
+    expected_codes,
+    fit_codes,
+)
+from model.network.config import SENSOR_COLUMNS
+
+__all__ = [
+    "AGE",
+    "SEX",
+    "SEX_NUMBERS",
+    "CodeStatistic",
+    "InputVocabulary",
+    "fit_codes",
+    "fit_pieces",
+]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNKNOWN, CLS, SEP = 0, 1, 2, 3
 VOCABULARY_FILE = "vocab.txt"
 VALUES_FILE = "values.json"
-
-AGE, SEX = "30525-0", "46098-0"  # LOINC: age, sex; tokens beside measured values
-SEX_NUMBERS = {"female": 0.0, "male": 1.0}
-VITAL_SIGNS = frozenset(
-    {
-        "8867-4",  # heart rate
-        "9279-1",  # respiratory rate
-        "8310-5",  # body temperature
-        "59408-5",  # oxygen saturation by pulse oximetry
-        "2708-6",  # oxygen saturation, arterial
-        "8480-6",  # systolic pressure
-        "8462-4",  # diastolic pressure
-        "8478-0",  # mean pressure
-        "29463-7",  # body weight
-        "8302-2",  # body height
-        "39156-5",  # body mass index
-    }
-)
-_MIN_COUNT = 5  # a code measured less often gets no statistic and no token
-
-
-@dataclass(frozen=True, slots=True)
-class CodeStatistic:
-    """One measurement code: how its values spread among the training records.
-
-    ``edges`` are the K + 1 bounds of its bins in robust z = (x - median) / iqr.
-    """
-
-    loinc: str
-    kind: str
-    median: float
-    iqr: float
-    edges: tuple[float, ...]
-
-    def encode(self, value: float) -> NDArray[np.float32]:
-        """Piecewise-linear encoding of ``value`` in the code's own unit: (K,).
-
-        1 for every bin below the value, 0 above, the fraction inside; the outer bins
-        go on to -1 and 2, so that extreme values stay apart but bounded.
-        """
-        edges = np.asarray(self.edges)
-        z = (value - self.median) / self.iqr
-        share = (z - edges[:-1]) / (edges[1:] - edges[:-1])  # (K,)
-        low, high = np.zeros(len(share)), np.ones(len(share))
-        low[0], high[-1] = -1.0, 2.0
-        encoded: NDArray[np.float32] = np.clip(share, low, high).astype(np.float32)
-        return encoded
 
 
 @dataclass(frozen=True)
@@ -84,8 +54,11 @@ class InputVocabulary:
     """Tokenizer, code list and tensor sizes.
 
     ``image_size`` is the side in pixels, ``max_tokens`` counts word pieces including
-    the special ones, ``max_values`` measurements (with demographics), ``max_views``
-    films.
+    the special ones in each of at most ``max_windows`` windows, ``max_values``
+    measurements (with demographics), ``max_views`` films. ``lowercase`` is False for a
+    cased vocabulary. ``expected`` are codes whose absence is a token; codes with at
+    least ``sensor_count`` values in the last ``sensor_hours`` get a window token (0
+    hours: none do).
     """
 
     pieces: tuple[str, ...]
@@ -95,13 +68,38 @@ class InputVocabulary:
     max_values: int = 64
     max_views: int = 1
     bins: int = 8
+    max_windows: int = 1
+    lowercase: bool = True
+    expected: tuple[str, ...] = ()
+    sensor_hours: float = 0.0
+    sensor_count: int = 4
+
+    @property
+    def columns(self) -> int:
+        """Numbers per measurement, as ``ValuesConfig.columns``."""
+        return self.bins + (SENSOR_COLUMNS if self.sensor_hours else 0)
+
+    @cached_property
+    def padding(self) -> int:
+        """Number of [PAD]."""
+        return self.pieces.index("[PAD]")
+
+    @cached_property
+    def classifier(self) -> int:
+        """Number of [CLS]."""
+        return self.pieces.index("[CLS]")
+
+    @cached_property
+    def separator(self) -> int:
+        """Number of [SEP]."""
+        return self.pieces.index("[SEP]")
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Lower-casing word-piece tokenizer without special tokens."""
+        """Word-piece tokenizer without special tokens."""
         table = {piece: number for number, piece in enumerate(self.pieces)}
         tokenizer = Tokenizer(WordPiece(table, unk_token="[UNK]"))
-        tokenizer.normalizer = BertNormalizer(lowercase=True)
+        tokenizer.normalizer = BertNormalizer(lowercase=self.lowercase)
         tokenizer.pre_tokenizer = BertPreTokenizer()
         tokenizer.decoder = WordPieceDecoder()
         return tokenizer
@@ -120,6 +118,10 @@ class InputVocabulary:
         max_tokens: int,
         pieces: int = 2000,
         bins: int = 8,
+        views: int = 1,
+        windows: int = 1,
+        expected_share: float | None = None,
+        sensor_hours: float = 0.0,
     ) -> InputVocabulary:
         """Fit on training records only.
 
@@ -129,6 +131,11 @@ class InputVocabulary:
             max_tokens: Longest note in word pieces, special tokens included.
             pieces: Most word pieces kept.
             bins: Bins per measurement code.
+            views: Most films of a record.
+            windows: Most windows of a record's notes.
+            expected_share: A code that this share of the records with values has is
+                expected of every record; None expects nothing.
+            sensor_hours: Length of a sensor's window, 0 for none.
 
         Returns:
             The same vocabulary for the same records, whatever their order.
@@ -140,6 +147,10 @@ class InputVocabulary:
             image_size=image_size,
             max_tokens=max_tokens,
             bins=bins,
+            max_views=views,
+            max_windows=windows,
+            expected=expected_codes(records, expected_share),
+            sensor_hours=sensor_hours,
         )
 
     def save(self, folder: Path) -> None:
@@ -152,6 +163,11 @@ class InputVocabulary:
             "max_values": self.max_values,
             "max_views": self.max_views,
             "bins": self.bins,
+            "max_windows": self.max_windows,
+            "lowercase": self.lowercase,
+            "expected": list(self.expected),
+            "sensor_hours": self.sensor_hours,
+            "sensor_count": self.sensor_count,
             "codes": [asdict(code) for code in self.codes],
         }
         (folder / VALUES_FILE).write_text(
@@ -169,7 +185,8 @@ class InputVocabulary:
             lines = (folder / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")
             data = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
             codes = tuple(_code(item) for item in data.pop("codes"))
-            return cls(pieces=tuple(lines[:-1]), codes=codes, **data)
+            expected = tuple(data.pop("expected", ()))
+            return cls(tuple(lines[:-1]), codes, expected=expected, **data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError("vocabulary files are malformed") from error
 
@@ -205,45 +222,3 @@ def fit_pieces(notes: Iterable[str], limit: int) -> tuple[str, ...]:
         if word not in known:
             pieces.append(word)
     return tuple(pieces[:limit])
-
-
-def fit_codes(records: Sequence[PatientRecord], bins: int) -> tuple[CodeStatistic, ...]:
-    """Robust statistics of every code that was measured often enough.
-
-    Sex and age are always in the list, because they are tokens beside measured values.
-    """
-    samples: dict[str, list[float]] = {AGE: [], SEX: []}
-    for record in records:
-        for item in record.values:
-            samples.setdefault(item.loinc, []).append(float(item.value))
-        age = record.patient.age_years(record.cutoff)
-        if age is not None:
-            samples[AGE].append(age)
-    samples[SEX] = [0.0, 1.0]
-    codes = []
-    for loinc in sorted(samples):
-        values = samples[loinc]
-        if len(values) < _MIN_COUNT and loinc not in {AGE, SEX}:
-            continue
-        codes.append(_statistic(loinc, np.asarray(values or [0.0, 100.0]), bins))
-    return tuple(codes)
-
-
-def _statistic(loinc: str, values: NDArray[np.float64], bins: int) -> CodeStatistic:
-    """Median, interquartile range and bin edges at even quantiles."""
-    if loinc in VITAL_SIGNS:
-        kind = "vital"
-    else:
-        kind = "demo" if loinc in {AGE, SEX} else "lab"
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    iqr = max(float(high - low), 1e-6 + 1e-3 * abs(float(median)))
-    edges = np.quantile((values - median) / iqr, np.linspace(0, 1, bins + 1))
-    gaps = np.maximum(np.diff(edges), 0.02)  # equal quantiles must not close a bin
-    edges = np.concatenate([edges[:1], edges[0] + np.cumsum(gaps)])
-    return CodeStatistic(
-        loinc,
-        kind,
-        round(float(median), 6),
-        round(iqr, 6),
-        tuple(round(float(edge), 6) for edge in edges),
-    )

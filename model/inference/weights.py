@@ -42,6 +42,9 @@ CARD_FILE = "MODEL_CARD.md"
 NOTICE_FILE = "NOTICE"
 FORMAT = 1
 
+# Parts of the CATM that stood at the top of the network before the fusion registry.
+_MOVED = ("missing", "catm", "synergy", "label_queries", "decoder", "norm", "head")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSpec:
@@ -220,6 +223,7 @@ def _load_model(
     model = TriModalModel(config)
     try:
         state = load_tensors((folder / WEIGHTS_FILE).read_bytes())
+        state = {current_name(name): x for name, x in state.items()}
         wanted = model.state_dict()
         cast = {
             name: x.to(wanted[name].dtype) if name in wanted else x
@@ -229,6 +233,11 @@ def _load_model(
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError("weights do not fit the network") from error
     return model.to(device).eval()
+
+
+def current_name(name: str) -> str:
+    """Where a weight of an older checkpoint lives today; others keep their name."""
+    return f"fusion.{name}" if name.split(".")[0] in _MOVED else name
 
 
 def _read_json(path: Path) -> dict[str, Any]:

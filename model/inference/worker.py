@@ -164,7 +164,15 @@ def load_predictor(settings: WorkerSettings) -> Assessor:
         settings.checkpoint,
         device=settings.device,
         threads=settings.threads,
-        policy=AbstentionPolicy(max_age_days=settings.max_evidence_days),
+        thorough=settings.explanation == "full",
+        policy=AbstentionPolicy(
+            max_age_days=settings.max_evidence_days,
+            max_age_by_modality={
+                "image": settings.max_film_days,
+                "text": settings.max_note_days,
+                "values": settings.max_values_days,
+            },
+        ),
     )
     predictor.warm_up()
     return predictor

@@ -50,11 +50,74 @@ class WordScore:
 
 @dataclass(frozen=True, slots=True)
 class ValueScore:
-    """Leave-one-out change of the logit: positive raises the estimate."""
+    """Leave-one-out change of the logit: positive raises the estimate.
+
+    ``integrated`` is the value's share by integrated gradients from an absent token,
+    None where it was not computed.
+    """
 
     reference: str
     loinc: str
     logit: float
+    integrated: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseScore:
+    """A run of words between two marks of punctuation.
+
+    ``score`` adds up its words' signed shares of the logit; ``weight`` (0 to 1) is how
+    much its words matter on average, in either direction.
+    """
+
+    reference: str
+    start: int
+    end: int
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class SectionScore:
+    """A headed section of a note and its share of the logit; no title, whole note."""
+
+    reference: str
+    title: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dividend:
+    """What modalities add together beyond what their parts say (Harsanyi dividend)."""
+
+    modalities: tuple[str, ...]
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """The smallest edit found that moves the estimate across its threshold.
+
+    ``kind`` is "value" (``loinc`` from ``before`` to ``after``), "text" (characters
+    ``start`` to ``end`` of the note taken out) or "none_found". ``size`` is in
+    interquartile ranges for a value and in words for a text. A statement about the
+    model, not about the patient: nothing says that the edit could be made, or helps.
+    """
+
+    kind: str
+    reference: str = ""
+    loinc: str = ""
+    before: float | None = None
+    after: float | None = None
+    unit: str = ""
+    start: int = 0
+    end: int = 0
+    size: float = 0.0
+    probability: float | None = None
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +131,13 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All explanations of one label's estimate."""
+    """All explanations of one label's estimate.
+
+    The fields from ``phrases`` on may be empty: in older results, and where only the
+    brief explanation was asked for. ``values_gap`` is what the integrated gradients of
+    the values leave unexplained of their total (completeness), in logits; ``dominance``
+    the share of the largest modality in the absolute Shapley values.
+    """
 
     label: str
     modalities: tuple[ModalityShare, ...]
@@ -76,6 +145,12 @@ class Explanation:
     words: tuple[WordScore, ...]
     values: tuple[ValueScore, ...]
     narrative: tuple[Sentence, ...]
+    phrases: tuple[PhraseScore, ...] = ()
+    sections: tuple[SectionScore, ...] = ()
+    dividends: tuple[Dividend, ...] = ()
+    counterfactual: Counterfactual | None = None
+    values_gap: float | None = None
+    dominance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -107,4 +182,21 @@ class Explanation:
                 Sentence(**{**s, "evidence": tuple(s["evidence"])})
                 for s in data["narrative"]
             ),
+            **_later_fields(data),
         )
+
+
+def _later_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """Fields that older results lack."""
+    edit = data.get("counterfactual")
+    return {
+        "phrases": tuple(PhraseScore(**p) for p in data.get("phrases", ())),
+        "sections": tuple(SectionScore(**s) for s in data.get("sections", ())),
+        "dividends": tuple(
+            Dividend(**{**d, "modalities": tuple(d["modalities"])})
+            for d in data.get("dividends", ())
+        ),
+        "counterfactual": Counterfactual(**edit) if edit else None,
+        "values_gap": data.get("values_gap"),
+        "dominance": data.get("dominance"),
+    }

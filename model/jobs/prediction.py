@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -62,7 +62,9 @@ class Prediction:
     """One assessment; ``presence`` is keyed "image", "text", "values".
 
     ``states`` keeps for each modality its status and reason ("absent: no_study").
-    With abstentions ``estimates`` may be empty: no number is shown then.
+    With abstentions ``estimates`` may be empty: no number is shown then. ``warnings``
+    stand beside an estimate; ``checks`` says of each detector whether it ran: "passed",
+    "raised" or "not checked" (a checkpoint without its statistic).
     """
 
     prediction_id: str
@@ -76,6 +78,8 @@ class Prediction:
     abstentions: tuple[Abstention, ...]
     inputs: tuple[str, ...]
     evidence_sha256: str
+    warnings: tuple[Abstention, ...] = ()
+    checks: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -96,7 +100,7 @@ class Prediction:
         rest = {
             k: v
             for k, v in data.items()
-            if k not in {"model", "estimates", "abstentions", "inputs"}
+            if k not in {"model", "estimates", "abstentions", "inputs", "warnings"}
         }
         return cls(
             **rest,
@@ -104,4 +108,6 @@ class Prediction:
             estimates=tuple(LabelEstimate(**e) for e in data["estimates"]),
             abstentions=tuple(Abstention(**a) for a in data["abstentions"]),
             inputs=tuple(data["inputs"]),
+            # Older results have none.
+            warnings=tuple(Abstention(**w) for w in data.get("warnings", ())),
         )

@@ -13,11 +13,20 @@ from typing import Any
 from model.errors import ConfigurationError
 
 PRESETS = ("tiny", "small", "base")
+ARCHITECTURES = ("bert", "megatron-bert")
+SENSOR_COLUMNS = 3  # slope, minimum, maximum beside the encoded mean
+FUSIONS = ("catm", "late", "concat", "cascade", "sequential", "bottleneck")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The vision transformer; sizes are in pixels."""
+    """The image backbone; sizes are in pixels.
+
+    ``backbone`` names a timm architecture, with ``arguments`` for its constructor; left
+    empty it is a vision transformer of the sizes stated here, which mean nothing
+    otherwise. ``views`` above 1 adds what tells lateral films, prior studies and slices
+    apart. ``global_token`` hands each view's global state on as one more token.
+    """
 
     size: int = 64
     patch: int = 8
@@ -25,16 +34,25 @@ class ImageConfig:
     depth: int = 4
     heads: int = 4
     views: int = 1
+    backbone: str = ""
+    arguments: tuple[tuple[str, Any], ...] = ()
+    global_token: bool = False
 
     @property
     def grid(self) -> int:
-        """Patches along one side."""
+        """Patches along one side of the plain vision transformer."""
         return self.size // self.patch
 
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
-    """The BERT stack; ``vocabulary`` counts word pieces."""
+    """The BERT stack; ``vocabulary`` counts word pieces.
+
+    ``max_tokens`` is the length of one window, and a note is read through up to
+    ``windows`` of them. ``architecture`` is one of ARCHITECTURES, ``positions`` the
+    length of the position table (0: as long as a window), ``sections`` adds what kind
+    of section a token stands in.
+    """
 
     vocabulary: int = 2000
     width: int = 64
@@ -42,21 +60,46 @@ class TextConfig:
     heads: int = 4
     feed_forward: int = 256
     max_tokens: int = 128
+    windows: int = 1
+    sections: bool = False
+    architecture: str = "bert"
+    activation: str = "gelu"
+    positions: int = 0
+    types: int = 2
+    epsilon: float = 1e-12
+    padding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ValuesConfig:
-    """The measurement encoder; ``codes`` counts distinct codes with a statistic."""
+    """The measurement encoder; ``codes`` counts distinct codes with a statistic.
+
+    ``absent`` gives expected items that were not measured a token of their own,
+    ``sensors`` reads windows of a sensor by mean, slope, minimum and maximum.
+    """
 
     codes: int = 32
     bins: int = 8
     depth: int = 2
     heads: int = 4
+    absent: bool = False
+    sensors: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Numbers per measurement: its bins, then what a sensor window adds."""
+        return self.bins + (SENSOR_COLUMNS if self.sensors else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class TriModalConfig:
-    """The whole network; ``width`` is the shared space D of the fusion module."""
+    """The whole network; ``width`` is the shared space D of the fusion module.
+
+    ``fusion`` is one of FUSIONS; configurations written before it existed mean "catm".
+
+    Raises:
+        ConfigurationError: no such fusion.
+    """
 
     labels: tuple[str, ...] = ("pneumonia",)
     width: int = 64
@@ -67,6 +110,11 @@ class TriModalConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)
     values: ValuesConfig = field(default_factory=ValuesConfig)
+    fusion: str = "catm"
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ConfigurationError(f"fusion must be one of {', '.join(FUSIONS)}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -83,13 +131,25 @@ class TriModalConfig:
             rest = dict(data)
             return cls(
                 labels=tuple(rest.pop("labels")),
-                image=ImageConfig(**rest.pop("image")),
+                image=_image(rest.pop("image")),
                 text=TextConfig(**rest.pop("text")),
                 values=ValuesConfig(**rest.pop("values")),
                 **rest,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError("network configuration is malformed") from error
+
+
+def _image(data: Mapping[str, Any]) -> ImageConfig:
+    """The image part; JSON has lists where the configuration has tuples."""
+    rest = dict(data)
+    given = rest.pop("arguments", ())
+    pairs = tuple((str(name), _frozen(value)) for name, value in given)
+    return ImageConfig(**rest, arguments=pairs)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def preset(
@@ -117,8 +177,8 @@ def preset(
             width=256,
             layers=2,
             dropout=0.1,
-            image=ImageConfig(size=224, patch=16, width=192, depth=12, heads=3),
-            text=TextConfig(vocabulary, 256, 6, 4, 1024, 256),
+            image=ImageConfig(224, 16, 192, 12, 3, views=3),
+            text=TextConfig(vocabulary, 256, 6, 4, 1024, 256, windows=2, sections=True),
             values=ValuesConfig(codes=codes, heads=4),
         )
     if name == "base":
@@ -128,8 +188,10 @@ def preset(
             heads=8,
             layers=3,
             dropout=0.1,
-            image=ImageConfig(size=224, patch=16, width=768, depth=12, heads=12),
-            text=TextConfig(vocabulary, 768, 12, 12, 3072, 512),
+            image=ImageConfig(224, 16, 768, 12, 12, views=3),
+            text=TextConfig(
+                vocabulary, 768, 12, 12, 3072, 512, windows=2, sections=True
+            ),
             values=ValuesConfig(codes=codes, heads=8),
         )
     raise ConfigurationError(f"preset must be one of {', '.join(PRESETS)}")

@@ -1,4 +1,4 @@
-"""The tri-modal network, whole: three encoders, gated cross-attention, label decoder.
+"""The tri-modal network, whole: three encoders, then one of the fusion modules.
 
 Read :meth:`TriModalModel.encode` and :meth:`TriModalModel.fuse`; the forward pass is
 the one after the other. Explanations need gradients through :meth:`fuse` only: the
@@ -16,19 +16,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from model.network.blocks import (
-    AttentionPool,
-    FeedForward,
-    attend,
-    blank_invalid,
-    join_heads,
-    split_heads,
-)
+from model.network.blocks import AttentionPool, blank_invalid
 from model.network.config import TriModalConfig
+from model.network.fusions.catm import CatmFusion
+from model.network.fusions.contract import Fused, FusionOutput, Readable
+from model.network.fusions.registry import build_fusion
 from model.network.image_encoder import ImageEncoder
-from model.network.inputs import MODALITIES, TriModalInputs
+from model.network.inputs import IMAGE, MODALITIES, TEXT, TriModalInputs
 from model.network.structured_encoder import StructuredEncoder
 from model.network.text_encoder import TextEncoder
+
+__all__ = ["FusionOutput", "Tokens", "TriModalModel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,136 +61,6 @@ class Tokens:
         return replace(self, image=image, text=text, values=values)
 
 
-@dataclass(frozen=True, slots=True)
-class FusionOutput:
-    """What one pass through the fusion module gives.
-
-    ``attention`` is where the label queries looked in the last decoder layer, over
-    [3 missing tokens, then of each modality its summary and its tokens]: attention,
-    not attribution.
-    """
-
-    logits: Tensor  # (B, C)
-    unimodal: Tensor  # (B, 3, C), each modality's own head; meaningless where absent
-    attention: Tensor  # (B, C, 6 + N), rows sum to 1
-    state: Tensor  # (B, C, D), the label queries after the decoder
-
-
-class CrossAttentionLayer(nn.Module):
-    """One CATM layer: every modality reads every other one through its own gate.
-
-    X_m <- X_m + O_m sum over j of tanh(g_mj) Attention(X_m, [missing_j, X_j]), then a
-    feed-forward. Keys and values are projected once per modality, and each direction
-    has its own gate, so that "text reads image" can be measured apart.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.gates = nn.Parameter(torch.full((3, 3), 0.1))  # (reader, read)
-        self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in MODALITIES)
-        self.query = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
-        self.key_value = nn.ModuleList(nn.Linear(width, 2 * width) for _ in MODALITIES)
-        self.out = nn.ModuleList(nn.Linear(width, width) for _ in MODALITIES)
-        self.feed_forward = nn.ModuleList(
-            FeedForward(width, dropout=dropout) for _ in MODALITIES
-        )
-
-    def forward(
-        self, streams: list[Tensor], missing: Tensor, valid: list[Tensor]
-    ) -> list[Tensor]:
-        """One layer over all three streams.
-
-        Args:
-            streams: Three tensors (B, Nm, D), summary first; Nm may be 0.
-            missing: (3, D), the tokens that are always valid.
-            valid: Three masks (B, 1 + Nm) over [missing token, content].
-
-        Returns:
-            The three updated streams, same shapes.
-        """
-        gate = torch.tanh(self.gates)  # (3, 3)
-        normed = [norm(x) for norm, x in zip(self.norm, streams)]  # (B, Nm, D)
-        keys, values = [], []
-        for m, x in enumerate(normed):
-            first = missing[m].expand(x.shape[0], 1, -1)  # (B, 1, D)
-            both = self.key_value[m](torch.cat([first, x], dim=1))  # (B, 1+Nm, 2D)
-            k, v = both.chunk(2, dim=-1)
-            keys.append(split_heads(k, self.heads))  # (B, h, 1+Nm, d)
-            values.append(split_heads(v, self.heads))  # (B, h, 1+Nm, d)
-        updated = []
-        for m, x in enumerate(streams):
-            if x.shape[1] == 0:  # dropped: nobody reads and nobody is read
-                updated.append(x)
-                continue
-            q = split_heads(self.query[m](normed[m]), self.heads)  # (B, h, Nm, d)
-            read = torch.stack(
-                [
-                    gate[m, j] * attend(q, keys[j], values[j], valid[j])
-                    for j in range(3)
-                    if j != m
-                ]
-            ).sum(
-                0
-            )  # (B, h, Nm, d)
-            x = x + self.out[m](join_heads(read))  # (B, Nm, D)
-            updated.append(self.feed_forward[m](x))  # (B, Nm, D)
-        return updated
-
-
-class Synergy(nn.Module):
-    """What the modalities say together: a product of one factor per modality.
-
-    z = W product over m of (1 + U_m s_m), s_m the summary of modality m; an absent one
-    contributes the factor 1. Expanded, the product holds every single, pairwise and
-    three-way interaction, so agreement of all three is one step away for the optimiser;
-    a sum of what was attended to would have to build it in a feed-forward.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.factors = nn.ModuleList(
-            nn.Linear(width, 2 * width, bias=False) for _ in MODALITIES
-        )
-        self.norm = nn.LayerNorm(2 * width)
-        self.out = nn.Linear(2 * width, width)
-
-    def forward(self, summaries: Tensor) -> Tensor:
-        """(B, 3, D), zero where a modality is absent -> (B, D)."""
-        image, text, values = summaries.unbind(1)  # 3 x (B, D)
-        own = (self.factors[m](x) for m, x in enumerate((image, text, values)))
-        product = torch.stack([1.0 + factor for factor in own]).prod(0)  # (B, 2D)
-        state: Tensor = self.out(self.norm(product))  # (B, D)
-        return state
-
-
-class LabelDecoderLayer(nn.Module):
-    """Label queries read all tokens; plain softmax: its weights are returned."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_queries = nn.LayerNorm(width)
-        self.norm_tokens = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.feed_forward = FeedForward(width, multiple=4, dropout=dropout)
-
-    def forward(
-        self, queries: Tensor, tokens: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(B, C, D), (B, N, D), (B, N) -> states (B, C, D), attention (B, C, N)."""
-        q = split_heads(self.query(self.norm_queries(queries)), self.heads)
-        k, v = self.key_value(self.norm_tokens(tokens)).chunk(2, dim=-1)
-        k, v = split_heads(k, self.heads), split_heads(v, self.heads)  # (B, h, N, d)
-        score = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # (B, h, C, N)
-        score = score.masked_fill(~valid[:, None, None, :], float("-inf"))
-        weight = score.softmax(-1)  # (B, h, C, N)
-        queries = queries + self.out(join_heads(weight @ v))  # (B, C, D)
-        return self.feed_forward(queries), weight.mean(1)  # (B, C, D), (B, C, N)
-
-
 class TriModalModel(nn.Module):
     """Image, note and measurements of one patient to one logit per label."""
 
@@ -203,19 +71,7 @@ class TriModalModel(nn.Module):
         self.image_encoder = ImageEncoder(config.image, width)
         self.text_encoder = TextEncoder(config.text, width)
         self.values_encoder = StructuredEncoder(config.values, width)
-        self.missing = nn.Parameter(torch.randn(len(MODALITIES), width) * 0.5)
-        self.catm = nn.ModuleList(
-            CrossAttentionLayer(width, config.heads, config.dropout)
-            for _ in range(config.layers)
-        )
-        self.synergy = Synergy(width)
-        self.label_queries = nn.Parameter(torch.randn(len(config.labels), width) * 0.5)
-        self.decoder = nn.ModuleList(
-            LabelDecoderLayer(width, config.heads, config.dropout)
-            for _ in range(config.decoder_layers)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 1)
+        self.fusion = build_fusion(config)
         self.pools = nn.ModuleList(AttentionPool(width) for _ in MODALITIES)
         self.unimodal_heads = nn.ModuleList(
             nn.Linear(width, len(config.labels)) for _ in MODALITIES
@@ -230,9 +86,35 @@ class TriModalModel(nn.Module):
         Returns:
             Tokens of all modalities; what belongs to an absent one is masked.
         """
-        present = inputs.present  # (B, 3)
-        image, image_mask = self.image_encoder(inputs.pixels, inputs.pixel_mask)
-        text = self.text_encoder(inputs.input_ids, inputs.attn)  # (B, Nt, D)
+        parts = [self.encode_modality(inputs, m) for m in range(len(MODALITIES))]
+        return Tokens(*(x for x, _ in parts), *(mask for _, mask in parts))
+
+    def encode_modality(self, inputs: TriModalInputs, m: int) -> tuple[Tensor, Tensor]:
+        """Run one encoder.
+
+        Args:
+            inputs: A batch.
+            m: Index into MODALITIES.
+
+        Returns:
+            Tokens (B, Nm, D) and their mask (B, Nm), False where the modality is
+            absent.
+        """
+        here = inputs.present[:, m : m + 1]  # (B, 1)
+        if m == IMAGE:
+            image, mask = self.image_encoder(
+                inputs.pixels,
+                inputs.pixel_mask & here,
+                inputs.view_kind,
+                inputs.view_dt,
+                inputs.view_place,
+            )
+            return image, mask  # (B, Ni, D), (B, Ni)
+        if m == TEXT:
+            text = self.text_encoder(
+                inputs.input_ids, inputs.attn, inputs.section, inputs.window
+            )
+            return text, inputs.attn & here  # (B, Nt, D), (B, Nt)
         values = self.values_encoder(
             inputs.code,
             inputs.value,
@@ -240,15 +122,8 @@ class TriModalModel(nn.Module):
             inputs.flag,
             inputs.kind,
             inputs.obs_mask,
-        )  # (B, Ns, D)
-        return Tokens(
-            image=image,
-            text=text,
-            values=values,
-            image_mask=image_mask & present[:, :1],  # (B, Ni)
-            text_mask=inputs.attn & present[:, 1:2],  # (B, Nt)
-            values_mask=inputs.obs_mask & present[:, 2:],  # (B, Ns)
         )
+        return values, inputs.obs_mask & here  # (B, Ns, D), (B, Ns)
 
     def fuse(self, tokens: Tokens, present: Tensor) -> FusionOutput:
         """Mix the modalities and read the labels off.
@@ -260,39 +135,25 @@ class TriModalModel(nn.Module):
         Returns:
             Logits and what else comes for free; see :class:`FusionOutput`.
         """
-        streams, masks, summaries = self._readable(tokens, present)
-        unimodal = self._unimodal(summaries)  # (B, 3, C)
-        together = self.synergy(summaries).unsqueeze(1)  # (B, 1, D)
-        always = torch.ones_like(present)  # (B, 3), for the missing tokens
-        valid = [torch.cat([always[:, :1], mask], dim=1) for mask in masks]
-        for layer in self.catm:
-            streams = layer(streams, self.missing, valid)  # 3 x (B, 1+Nm, D)
-        batch = present.shape[0]
-        missing = self.missing.expand(batch, -1, -1)  # (B, 3, D)
-        everything = torch.cat([missing, *streams], dim=1)  # (B, 6+N, D)
-        readable = torch.cat([always, *masks], dim=1)  # (B, 6+N)
-        queries = self.label_queries + together  # (B, C, D)
-        attention = everything.new_zeros(())
-        for decoder in self.decoder:
-            queries, attention = decoder(queries, everything, readable)
-        logits = self.head(self.norm(queries)).squeeze(-1)  # (B, C)
-        return FusionOutput(logits, unimodal, attention, queries)
+        readable = self._readable(tokens, present)
+        fused: Fused = self.fusion(readable)
+        return FusionOutput(
+            logits=fused.logits,
+            unimodal=self._unimodal(readable.summaries),
+            attention=fused.attention,
+            state=fused.state,
+            steps=fused.steps,
+        )
 
     def forward(self, inputs: TriModalInputs) -> FusionOutput:
         """Encode, then fuse with what is present."""
         return self.fuse(self.encode(inputs), inputs.present)
 
-    def _readable(
-        self, tokens: Tokens, present: Tensor
-    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def _readable(self, tokens: Tokens, present: Tensor) -> Readable:
         """Each modality's summary before its tokens, blank where it is absent.
 
         The summary is the modality's pooled state: what it says as a whole. A modality
         that no record of the batch has is dropped, which equals masking it.
-
-        Returns:
-            Streams 3 x (B, 1+Nm, D), masks 3 x (B, 1+Nm), summaries (B, 3, D), which
-            are zero where the modality is absent.
         """
         streams, masks, summaries = [], [], []
         for m, (x, mask) in enumerate(zip(tokens.content(), tokens.masks())):
@@ -309,7 +170,7 @@ class TriModalModel(nn.Module):
             streams.append(torch.cat([summary, x], dim=1))  # (B, 1+Nm, D)
             masks.append(torch.cat([there, keep], dim=1))  # (B, 1+Nm)
             summaries.append(summary.squeeze(1))
-        return streams, masks, torch.stack(summaries, dim=1)
+        return Readable(tuple(streams), tuple(masks), torch.stack(summaries, dim=1))
 
     def _unimodal(self, summaries: Tensor) -> Tensor:
         """Each modality's own estimate from its summary: (B, 3, D) -> (B, 3, C)."""
@@ -317,14 +178,10 @@ class TriModalModel(nn.Module):
         return torch.stack([head(summary) for head, summary in parts], dim=1)
 
     def direction_gates(self) -> dict[str, list[float]]:
-        """tanh(g) of every direction, one number per layer ("text->image": ...)."""
-        gates: dict[str, list[float]] = {}
-        for m, reader in enumerate(MODALITIES):
-            for j, read in enumerate(MODALITIES):
-                if m != j:
-                    name = f"{reader}->{read}"
-                    gates[name] = [
-                        float(torch.tanh(layer.get_parameter("gates")[m, j].detach()))
-                        for layer in self.catm
-                    ]
-        return gates
+        """tanh(g) of every direction, one number per layer ("text->image": ...).
+
+        Empty for a fusion without gates.
+        """
+        if isinstance(self.fusion, CatmFusion):
+            return self.fusion.direction_gates()
+        return {}

@@ -17,6 +17,17 @@ MODALITIES = ("image", "text", "values")
 IMAGE, TEXT, VALUES = range(3)
 FLAGS = ("", "LL", "L", "N", "H", "HH")
 KINDS = ("lab", "vital", "demo", "med", "sensor")
+ABSENT = len(FLAGS)  # the flag of an expected item that was not measured
+VIEW_KINDS = ("frontal", "lateral", "other", "prior", "slice")
+SECTION_KINDS = (
+    *("", "complaint", "history", "background", "family", "medication", "allergy"),
+    *("examination", "measurement", "imaging", "assessment", "plan"),
+)
+
+_TEXT_FIELDS = (
+    *("input_ids", "attn", "word", "word_start", "word_end", "note"),
+    *("section", "window"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,9 @@ class TriModalInputs:
     the piece) in the original text of note ``note`` (an index into ``note_ids``).
     ``box`` is (left, top, width, height) of the letterboxed square on the native image
     as fractions of its width and height: negative and above 1 where padding was added.
+
+    The last five tensors may be left out: every film is then the current frontal one,
+    every note one window without sections.
     """
 
     pixels: Tensor  # (B, V, 1, H, W) float, standardised
@@ -49,6 +63,22 @@ class TriModalInputs:
     image_ids: tuple[tuple[str, ...], ...]  # per record, one reference per view
     note_ids: tuple[tuple[str, ...], ...]  # per record, one reference per note
     value_ids: tuple[tuple[str, ...], ...]  # per record, one reference per measurement
+    view_kind: Tensor = None  # type: ignore[assignment]  # (B, V) long, VIEW_KINDS
+    view_dt: Tensor = None  # type: ignore[assignment]  # (B, V) float, days older
+    view_place: Tensor = None  # type: ignore[assignment]  # (B, V) float, 0 to 1
+    section: Tensor = None  # type: ignore[assignment]  # (B, Nt) long, SECTION_KINDS
+    window: Tensor = None  # type: ignore[assignment]  # (B, Nt) long, never falling
+
+    def __post_init__(self) -> None:
+        for name, like, kind in (
+            ("view_kind", self.pixel_mask, torch.long),
+            ("view_dt", self.pixel_mask, torch.float32),
+            ("view_place", self.pixel_mask, torch.float32),
+            ("section", self.input_ids, torch.long),
+            ("window", self.input_ids, torch.long),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.zeros_like(like, dtype=kind))
 
     def __len__(self) -> int:
         """Number of records B."""
@@ -72,7 +102,7 @@ class TriModalInputs:
         words = max(1, int(self.attn.sum(1).max()))
         items = max(1, int(self.obs_mask.sum(1).max()))
         changes: dict[str, Tensor] = {}
-        for name in ("input_ids", "attn", "word", "word_start", "word_end", "note"):
+        for name in _TEXT_FIELDS:
             changes[name] = getattr(self, name)[:, :words]
         for name in ("code", "value", "dt_hours", "flag", "kind", "obs_mask"):
             changes[name] = getattr(self, name)[:, :items]

@@ -24,6 +24,11 @@ from model.inference.calibration import (
     mean_token,
     pattern_name,
 )
+from model.inference.conformal import (
+    ConformalSet,
+    conformal_set,
+    conformal_threshold,
+)
 from model.network.fusion import Tokens, TriModalModel
 from model.network.inputs import MODALITIES
 from model.training.optimise import in_batches
@@ -32,7 +37,6 @@ from model.training.stages import pick
 Floats = NDArray[np.float64]
 
 VERSION = "platt-by-pattern-1"
-MISSED_SHARE = 0.10  # conformal risk control: at most this share of positives missed
 _SHRINKAGE = 4.0  # strength of the pull toward the full pattern, in records
 _LIMIT_QUANTILE = 0.995
 _BATCH = 256
@@ -116,20 +120,6 @@ def _penalised(at: Floats, x: Floats, targets: Floats, anchor: Floats) -> float:
     return float(loss.sum() + 0.5 * _SHRINKAGE * ((at - anchor) ** 2).sum())
 
 
-def conformal_threshold(probabilities: Floats, targets: Floats) -> float:
-    """The largest threshold that misses at most 10 % of positives, guaranteed.
-
-    Conformal risk control: with n held-out positives, (missed + 1) / (n + 1) must not
-    exceed the allowed share. With fewer than 9 positives nothing can be guaranteed and
-    the threshold is 0.5.
-    """
-    positives = np.sort(probabilities[targets > 0.5])
-    allowed = int(np.floor(MISSED_SHARE * (len(positives) + 1))) - 1
-    if allowed < 0:
-        return 0.5
-    return float(np.floor(positives[allowed] * 1e4) / 1e4)
-
-
 def fit_references(training: Charts, held_out: Charts) -> dict[str, FeatureReference]:
     """Centre and spread from training records, limit from held-out ones.
 
@@ -185,6 +175,7 @@ def calibrate(
     labels = model.config.labels
     full = PATTERNS[-1]
     by_pattern: dict[str, dict[str, Platt]] = {}
+    sets: dict[str, dict[str, ConformalSet]] = {}
     thresholds = []
     identity = {label: Platt(1.0, 0.0) for label in labels}
     for pattern in (full, *PATTERNS[:-1]):
@@ -193,21 +184,26 @@ def calibrate(
         logits = pattern_logits(model, held_out.tokens, held_out.present, pattern)
         anchor = by_pattern.get(pattern_name(full), identity)
         fitted = {}
+        kept: dict[str, ConformalSet] = {}
         for c, label in enumerate(labels):
             rows = usable & held_out.known[:, c]
             x = logits[rows, c].double().cpu().numpy()
             y = held_out.targets[rows, c].double().cpu().numpy()
             fitted[label] = fit_platt(x, y, anchor[label])
+            chance = np.array([fitted[label].probability(v) for v in x.tolist()])
+            if found := conformal_set(chance, y):
+                kept[label] = found
             if pattern == full:
-                chance = np.array([fitted[label].probability(v) for v in x.tolist()])
                 thresholds.append(conformal_threshold(chance, y))
         by_pattern[pattern_name(pattern)] = fitted
+        if any(pattern):  # the empty pattern is only a baseline
+            sets[pattern_name(pattern)] = kept
     floors = {
         label: _floor(shares_of_films(model, held_out, c), held_out, c)
         for c, label in enumerate(labels)
     }
     references = fit_references(training, Charts(held_out.tokens, sparse))
-    calibration = Calibration(VERSION, by_pattern, references, floors)
+    calibration = Calibration(VERSION, by_pattern, references, floors, sets)
     return calibration, tuple(thresholds)
 
 

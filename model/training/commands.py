@@ -1,4 +1,4 @@
-"""The subcommands ``train`` and ``evaluate``: options in, functions called, lines out.
+"""The subcommand ``train``: options in, functions called, lines out.
 
 Everything heavy is imported when a command runs, so that help is instant.
 """
@@ -6,12 +6,13 @@ Everything heavy is imported when a command runs, so that help is instant.
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from model.settings import DEMO_CHECKPOINT
+from model.training.recipe_options import add_recipe_options, recipe
 
 Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
@@ -47,8 +48,12 @@ def add_train_options(parser: Parser) -> None:
         help="folder of an --unstaged run whose figures the checkpoint shall quote",
     )
     parser.add_argument(
-        "--out", type=Path, help="checkpoint folder (default: a new one in var/runs)"
+        "--out",
+        type=Path,
+        help="checkpoint folder; the run folder is OUT-run beside it (default: a new "
+        "run folder in var/runs, with the checkpoint inside)",
     )
+    add_recipe_options(parser)
     parser.add_argument("--threads", type=int, default=1, help="0: one per core")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -60,19 +65,26 @@ def train(arguments: Arguments) -> int:
         return _train_on_folder(arguments)
     from model.training.synthetic_run import (
         SyntheticRun,
+        continue_synthetic,
         read_unstaged,
         run_synthetic,
     )
     from model.training.train import TrainSettings
 
-    folder = _out(arguments)
-    settings = TrainSettings(
-        preset=arguments.preset,
-        seed=arguments.seed,
-        staged=not arguments.unstaged,
-        threads=arguments.threads,
-        device=arguments.device,
-        progress=not arguments.quiet,
+    if arguments.resume is not None:
+        folder, record = continue_synthetic(arguments.resume)
+        return _report(folder, arguments.resume, record)
+    folder, records = _folders(arguments)
+    settings = recipe(
+        TrainSettings(
+            preset=arguments.preset,
+            seed=arguments.seed,
+            staged=not arguments.unstaged,
+            threads=arguments.threads,
+            device=arguments.device,
+            progress=not arguments.quiet,
+        ),
+        arguments,
     )
     compare = arguments.compare
     record = run_synthetic(
@@ -80,9 +92,20 @@ def train(arguments: Arguments) -> int:
         settings,
         SyntheticRun(cases=arguments.cases, parameters=arguments.parameters),
         read_unstaged(compare / "training.json") if compare else None,
+        records,
     )
+    return _report(folder, records, record)
+
+
+def _report(folder: Path, records: Path, record: Mapping[str, Any]) -> int:
+    """What a run on synthetic cases ends with."""
     full = record["coalitions"]["all"]
-    print(f"checkpoint: {folder}")
+    print(f"checkpoint: {folder}\nrun folder: {records}")
+    guard = record["figures"].get("explanation_guard")
+    if guard:
+        print(
+            f"explainability loss {'on' if guard['on'] else 'off'}: {guard['reason']}"
+        )
     print(
         f"AUROC {full['auroc']:.4f} of {full['ceiling']:.4f} attainable, "
         f"{record['seconds']:.0f} s"
@@ -101,6 +124,7 @@ def _train_on_folder(arguments: Arguments) -> int:
         threads=arguments.threads,
         device=arguments.device,
     )
+    settings = recipe(settings, arguments)
     trained, description = study(
         Path(arguments.data), settings, progress=not arguments.quiet
     )
@@ -116,54 +140,16 @@ def _train_on_folder(arguments: Arguments) -> int:
     return 0
 
 
+def _folders(arguments: Arguments) -> tuple[Path, Path]:
+    """Checkpoint folder and run folder: the one in the other, or side by side."""
+    folder = _out(arguments)
+    if arguments.out is None:
+        return folder / "checkpoint", folder
+    return folder, folder.with_name(f"{folder.name}-run")
+
+
 def _out(arguments: Arguments) -> Path:
     """The folder that was asked for, or a new one named after the moment."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder: Path = arguments.out or RUNS / f"{arguments.preset}-{stamp}"
     return folder
-
-
-def add_evaluate_options(parser: Parser) -> None:
-    """Options of ``trivium-model evaluate``."""
-    parser.add_argument(
-        "--data", choices=("synthetic",), default="synthetic", help="what to test on"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, default=DEMO_CHECKPOINT, help="checkpoint folder"
-    )
-    parser.add_argument("--cases", type=int, default=4_000, help="fresh cases")
-    parser.add_argument(
-        "--seed", type=int, default=2_026, help="of the cases; training seeds refused"
-    )
-    parser.add_argument(
-        "--parameters", choices=("P0", "P1"), default="P0", help="generator parameters"
-    )
-    parser.add_argument(
-        "--against",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="second checkpoint folder, compared on the same cases",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    parser.add_argument("--strict", action="store_true", help="exit 1 below a bar")
-
-
-def evaluate(arguments: Arguments) -> int:
-    """Score a checkpoint on fresh cases; prints a table or JSON."""
-    from model.inference.runtime import choose_device
-    from model.inference.weights import load_checkpoint
-    from model.training.evaluate import evaluate_synthetic
-    from model.training.evaluation_table import table
-
-    device, other = choose_device(arguments.device), arguments.against
-    report = evaluate_synthetic(
-        load_checkpoint(arguments.checkpoint, device),
-        cases=arguments.cases,
-        seed=arguments.seed,
-        parameters=arguments.parameters,
-        against=load_checkpoint(other, device) if other else None,
-    )
-    print(json.dumps(report, indent=2) if arguments.json else table(report))
-    met = all(bar["passed"] for bar in report["checks"].values())
-    return 0 if met or not arguments.strict else 1

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.training.training_set import UNKNOWN_CLASS, Finding
+from model.network.losses import UNKNOWN_CLASS, masked_cross_entropy
+from model.training.training_set import Finding
 
 #: A patch belongs to the lesion when this share of it is covered.
 LESION_SHARE = 0.15
@@ -32,9 +33,7 @@ class FindingHeads(nn.Module):
         for head, target in zip(self.heads, self.targets):
             wanted = target.to(rows.device)[rows].to(pooled.device)
             if bool((wanted != UNKNOWN_CLASS).any()):
-                losses.append(
-                    F.cross_entropy(head(pooled), wanted, ignore_index=UNKNOWN_CLASS)
-                )
+                losses.append(masked_cross_entropy(head(pooled), wanted))
         return torch.stack(losses).sum() / max(1, len(losses) - 1)
 
     def hits(self, pooled: Tensor, rows: Tensor) -> Tensor:
@@ -63,7 +62,8 @@ class PatchHeads(nn.Module):
 
     def loss(self, x: Tensor, score: Tensor, rows: Tensor) -> Tensor:
         """Patches (b, Ni, D), pooling scores (b, Ni), rows (b,) -> scalar."""
-        inside = self.lesion[rows] > 0.5  # (b, Ni)
+        inside = self.lesion[rows] > 0.5  # (b, Ni), patches of the first view
+        x, score = x[:, : inside.shape[1]], score[:, : inside.shape[1]]
         total = F.binary_cross_entropy_with_logits(score, inside.to(score.dtype))
         for head, target in zip(self.heads, self.targets):
             nothing = head.get_parameter("bias").shape[0] - 1  # the extra class

@@ -104,10 +104,26 @@ def _only_reports(cases: Sequence[FolderCase]) -> bool:
     return all(case.subset == CASE_REPORTS for case in cases)
 
 
-def training_set(cases: Sequence[FolderCase]) -> TrainingSet:
-    """Records with the one label."""
-    targets = np.array([[float(bool(c.covid19))] for c in cases], dtype=np.float32)
-    return TrainingSet.of_labels([c.record for c in cases], (LABEL,), targets)
+def answers(cases: Sequence[FolderCase]) -> NDArray[np.int64]:
+    """COVID-19 or not, (n,) in {0, 1}; for :func:`eligible` cases."""
+    return np.array([int(bool(c.covid19)) for c in cases], dtype=np.int64)
+
+
+def training_set(
+    cases: Sequence[FolderCase],
+    target: NDArray[np.int64] | None = None,
+    label: str = LABEL,
+) -> TrainingSet:
+    """Records with one label.
+
+    Args:
+        cases: n cases.
+        target: (n,) in {0, 1}; COVID-19 or not where it is not given.
+        label: Its code.
+    """
+    known = answers(cases) if target is None else target
+    targets = known.astype(np.float32)[:, None]  # (n, 1)
+    return TrainingSet.of_labels([c.record for c in cases], (label,), targets)
 
 
 def cross_validate(
@@ -120,7 +136,7 @@ def cross_validate(
             primary images of one class only.
     """
     groups = np.array([c.group_id for c in cases])
-    target = np.array([int(bool(c.covid19)) for c in cases])
+    target = answers(cases)
     scored = {int(bool(c.covid19)) for c in cases if c.primary}
     if len(set(groups)) < MIN_GROUPS or len(scored) < 2:
         raise DatasetError("too few patients, or one class only, to cross-validate")
@@ -135,9 +151,11 @@ def cross_validate(
         held = [cases[i] for i in held_rows if cases[i].primary]
         if not held:
             continue
-        trained = _fit([cases[i] for i in fit_rows], settings)
-        scores.append(_probabilities(trained, held))
-        targets.append([int(bool(c.covid19)) for c in held])
+        trained = fit_groups(
+            [cases[i] for i in fit_rows], target[fit_rows], LABEL, settings
+        )
+        scores.append(probabilities(trained, held, LABEL))
+        targets.append(answers(held))
     return CrossValidated(np.concatenate(scores), np.concatenate(targets))
 
 
@@ -186,30 +204,53 @@ def study(
     return trained, description
 
 
-def _fit(cases: Sequence[FolderCase], settings: TrainSettings) -> Trained:
-    """Train on most groups of a fold, calibrate on the rest of them."""
+def fit_groups(
+    cases: Sequence[FolderCase],
+    target: NDArray[np.int64],
+    label: str,
+    settings: TrainSettings,
+) -> Trained:
+    """Train on most patient groups of a fold, calibrate on the rest of them.
+
+    Args:
+        cases: Every image of the fold's training groups.
+        target: (n,) in {0, 1}.
+        label: Code of the label.
+        settings: Recipe and seed.
+    """
     groups = sorted({c.group_id for c in cases})
     order = np.random.default_rng(settings.seed).permutation(len(groups))
     kept_out = {groups[i] for i in order[: max(1, len(groups) // 6)]}
-    fit = [c for c in cases if c.group_id not in kept_out]
-    rest = [c for c in cases if c.group_id in kept_out]
-    return train(training_set(fit), training_set(rest), settings)
+    rest = np.array([c.group_id in kept_out for c in cases])
+    fit, held = (
+        training_set([cases[i] for i in rows.tolist()], target[rows], label)
+        for rows in (np.flatnonzero(~rest), np.flatnonzero(rest))
+    )
+    return train(fit, held, settings)
 
 
-def _probabilities(
-    trained: Trained, cases: Sequence[FolderCase]
+def probabilities(
+    trained: Trained,
+    cases: Sequence[FolderCase],
+    label: str,
+    coalition: tuple[bool, bool, bool] = (True, True, True),
 ) -> NDArray[np.float64]:
-    """Calibrated probability of each case, by its own presence pattern."""
+    """Calibrated probability (n,) of each case, by its own presence pattern.
+
+    Args:
+        trained: Estimates this one label.
+        cases: n cases.
+        label: Code of the label.
+        coalition: Which modalities may be used, of those that a case has.
+    """
     device = next(trained.model.parameters()).device
     inputs = to_tensors([c.record for c in cases], trained.vocabulary).to(device)
     tokens = cache_tokens(trained.model, inputs)
-    logits = pattern_logits(trained.model, tokens, inputs.present, (True, True, True))[
-        :, 0
-    ]
-    patterns = inputs.present.tolist()
+    logits = pattern_logits(trained.model, tokens, inputs.present, coalition)[:, 0]
+    patterns = (inputs.present.cpu().numpy() & np.array(coalition)).tolist()
     return np.array(
         [
-            trained.calibration.of(pattern, LABEL).probability(float(logit))
+            trained.calibration.of(pattern, label).probability(float(logit))
             for pattern, logit in zip(patterns, logits)
         ]
     )

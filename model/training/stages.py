@@ -1,4 +1,4 @@
-"""The stages of training: encoders alone, fusion on cached tokens, or all at once.
+"""The stages of training: encoders alone, alignment, fusion on cached tokens, or all.
 
 The three-way concordance that the fused estimate needs is not found end to end from
 scratch: gradients through an untrained encoder do not say what the other two show.
@@ -7,201 +7,62 @@ Staged, the fusion module starts from tokens that already tell what each modalit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from model.network.fusion import Tokens, TriModalModel
-from model.network.inputs import IMAGE, MODALITIES, TriModalInputs
-from model.network.losses import tri_modal_loss
-from model.training.finding_heads import FindingHeads, PatchHeads
+from model.network.inputs import TriModalInputs
+from model.training.alignment_stage import train_alignment
+from model.training.cached_tokens import (
+    ENCODE_BATCH,
+    PROPER_SUBSETS,
+    Prepared,
+    cache_tokens,
+    drop_modalities,
+    one_modality,
+    pick,
+    summarise,
+)
+from model.training.companion import Companion
+from model.training.encoder_stage import probe, train_encoder
+from model.training.objective import Objective
 from model.training.optimise import Schedule, in_batches, optimise
-from model.training.training_set import Finding
 
-#: Weight of the per-patch lesion loss in the image encoder's own stage.
-LESION_WEIGHT = 1.0
-_ENCODE_BATCH = 256
+__all__ = [
+    "PROPER_SUBSETS",
+    "Companion",
+    "Prepared",
+    "cache_tokens",
+    "drop_modalities",
+    "fusion_parameters",
+    "one_modality",
+    "pick",
+    "probe",
+    "summarise",
+    "train_alignment",
+    "train_encoder",
+    "train_everything",
+    "train_fusion",
+]
 
-PROPER_SUBSETS = torch.tensor(
-    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]
-).bool()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A training set as tensors; ``lesion`` (n, Ni) per-patch targets or None."""
-
-    inputs: TriModalInputs
-    targets: Tensor
-    known: Tensor
-    lesion: Tensor | None
-
-
-def one_modality(model: TriModalModel, inputs: TriModalInputs, m: int) -> Tokens:
-    """Encode one modality only; the other two are empty."""
-    batch, width = len(inputs), model.config.width
-    empty = inputs.pixels.new_zeros(batch, 0, width)
-    nothing = inputs.present[:, :0]
-    parts = [empty, empty, empty, nothing, nothing, nothing]
-    if m == IMAGE:
-        parts[0], mask = model.image_encoder(inputs.pixels, inputs.pixel_mask)
-    elif m == 1:
-        parts[1] = model.text_encoder(inputs.input_ids, inputs.attn)
-        mask = inputs.attn
-    else:
-        parts[2] = model.values_encoder(
-            inputs.code,
-            inputs.value,
-            inputs.dt_hours,
-            inputs.flag,
-            inputs.kind,
-            inputs.obs_mask,
-        )
-        mask = inputs.obs_mask
-    parts[3 + m] = mask & inputs.present[:, m : m + 1]
-    return Tokens(*parts)
-
-
-def train_encoder(
-    model: TriModalModel,
-    m: int,
-    data: Prepared,
-    findings: Sequence[Finding],
-    schedule: Schedule,
-    *,
-    seed: int,
-    progress: bool,
-) -> tuple[list[float], FindingHeads]:
-    """S1: teach one encoder what its modality can tell.
-
-    Args:
-        model: Its encoder and pool of modality ``m`` change, nothing else.
-        m: Index into MODALITIES.
-        data: Training records.
-        findings: What to teach.
-        schedule: Epochs and learning rate.
-        seed: Order of the batches.
-        progress: Draw a bar.
-
-    Returns:
-        Loss per epoch, and the heads (for probing; they are not part of the model).
-    """
-    device = data.targets.device
-    encoder = (model.image_encoder, model.text_encoder, model.values_encoder)[m]
-    heads = FindingHeads(model.config.width, findings).to(device)
-    patches = None
-    if m == IMAGE and data.lesion is not None:
-        patches = PatchHeads(model.config.width, findings, data.lesion).to(device)
-    have = data.inputs.present[:, m].nonzero().squeeze(1)  # rows with this modality
-    pool = model.pools[m]
-    model.train()
-
-    def loss(rows: Tensor) -> Tensor:
-        chosen = have[rows]
-        tokens = one_modality(model, data.inputs.select(chosen), m)
-        x, mask = tokens.content()[m], tokens.masks()[m]
-        total = heads.loss(pool(x, mask), chosen)
-        if patches is not None:
-            score = pool.get_submodule("score")(x).squeeze(-1)  # (b, Ni)
-            total = total + LESION_WEIGHT * patches.loss(x, score, chosen)
-        return total
-
-    if len(have) == 0:
-        return [], heads
-    parts = [*encoder.parameters(), *pool.parameters(), *heads.parameters()]
-    if patches is not None:
-        parts += patches.parameters()
-    name = f"S1 {MODALITIES[m]}"
-    losses = optimise(
-        name, parts, len(have), loss, schedule, seed=seed, progress=progress
-    )
-    return losses, heads
-
-
-@torch.no_grad()
-def probe(
-    model: TriModalModel, m: int, data: Prepared, heads: FindingHeads
-) -> list[float]:
-    """Share of right answers of each finding head, over records with an answer."""
-    model.eval()
-    hits = []
-    have = data.inputs.present[:, m].nonzero().squeeze(1)
-    if len(have) == 0:
-        return []
-    for rows in in_batches(have, _ENCODE_BATCH):
-        tokens = one_modality(model, data.inputs.select(rows), m)
-        pooled = model.pools[m](tokens.content()[m], tokens.masks()[m])
-        hits.append(heads.hits(pooled, rows))
-    shares: list[float] = torch.cat(hits, dim=1).nanmean(1).tolist()
-    return shares
-
-
-@torch.no_grad()
-def cache_tokens(model: TriModalModel, inputs: TriModalInputs) -> Tokens:
-    """Encoder outputs of all records, padded to one length per modality."""
-    model.eval()
-    device = inputs.present.device
-    numbers = torch.arange(len(inputs), device=device)
-    batches = in_batches(numbers, _ENCODE_BATCH)
-    parts = [model.encode(inputs.select(rows)) for rows in batches]
-    columns = []
-    for name in ("image", "text", "values", "image_mask", "text_mask", "values_mask"):
-        tensors = [getattr(part, name) for part in parts]
-        longest = max(x.shape[1] for x in tensors)
-        columns.append(torch.cat([_padded_to(x, longest) for x in tensors]))
-    return Tokens(*columns)
-
-
-def _padded_to(x: Tensor, length: int) -> Tensor:
-    """Zeros (or False) appended along the second axis."""
-    shape = (x.shape[0], length - x.shape[1], *x.shape[2:])
-    return torch.cat([x, x.new_zeros(shape)], dim=1)
-
-
-def pick(tokens: Tokens, rows: Tensor) -> Tokens:
-    """The given records of cached tokens, trimmed to their own longest."""
-    parts = []
-    masks = [mask[rows] for mask in tokens.masks()]
-    for x, mask in zip(tokens.content(), masks):
-        longest = max(1, int(mask.sum(1).max())) if mask.shape[1] else 0
-        parts.append(x[rows, :longest])
-    trimmed = [mask[:, : x.shape[1]] for mask, x in zip(masks, parts)]
-    return Tokens(*parts, *trimmed)
-
-
-def drop_modalities(present: Tensor, chance: float, random: torch.Generator) -> Tensor:
-    """Hide modalities of some records (B, 3), never all that a record has.
-
-    With probability ``chance`` a record keeps only what one of the six proper subsets
-    allows, each as likely; a record left with nothing keeps what it had.
-    """
-    batch = present.shape[0]
-    subset = torch.randint(len(PROPER_SUBSETS), (batch,), generator=random)
-    hit = torch.rand(batch, generator=random) < chance
-    allowed = PROPER_SUBSETS[subset] | ~hit.unsqueeze(1)  # (B, 3)
-    kept = present & allowed.to(present.device)
-    return torch.where(kept.any(1, keepdim=True), kept, present)
+#: Share of the learning rate that encoders get once the fusion is there (S4).
+ENCODER_SHARE = 0.1
 
 
 def fusion_parameters(model: TriModalModel) -> list[nn.Parameter]:
     """Everything that is neither an encoder nor its pool."""
-    return [
-        p
-        for name, p in model.named_parameters()
-        if "_encoder." not in name and not name.startswith("pools.")
-    ]
+    return [p for name, p in model.named_parameters() if not _of_encoder(name)]
 
 
-@torch.no_grad()
-def summarise(model: TriModalModel, tokens: Tokens) -> Tokens:
-    """Each modality's pooled state as its only token: 3 x (B, 1, D)."""
-    content, masks = [], []
-    for pool, x, mask in zip(model.pools, tokens.content(), tokens.masks()):
-        content.append(pool(x, mask).unsqueeze(1))
-        masks.append(mask.any(1, keepdim=True))
-    return Tokens(*content, *masks)
+def encoder_parameters(model: TriModalModel) -> list[nn.Parameter]:
+    """The encoders and their pools."""
+    return [p for name, p in model.named_parameters() if _of_encoder(name)]
+
+
+def _of_encoder(name: str) -> bool:
+    return "_encoder." in name or name.startswith("pools.")
 
 
 def train_fusion(
@@ -212,6 +73,8 @@ def train_fusion(
     dropout: float,
     seed: int,
     progress: bool,
+    objective: Objective = Objective(),
+    companion: Companion = Companion(),
 ) -> dict[str, list[float]]:
     """S3: fusion on cached tokens, encoders and pools frozen.
 
@@ -226,27 +89,41 @@ def train_fusion(
         dropout: Chance of hiding modalities of a record.
         seed: Order of the batches and choice of the hidden.
         progress: Draw bars.
+        objective: What is minimised; explanations need the second step's tokens, and
+            alignment has nothing to change here.
+        companion: Held-out loss, early stopping, state.
 
     Returns:
         Loss per epoch of both steps.
     """
     tokens = cache_tokens(model, data.inputs)
     pooled = summarise(model, tokens)
+    whole = fresh_pooled = None
+    if companion.fresh is not None:
+        whole = cache_tokens(model, companion.fresh.inputs)
+        fresh_pooled = summarise(model, whole)
+    explained = objective.on_cached(model)
     losses = {}
-    for name, source, schedule in (
-        ("pooled", pooled, schedules[0]),
-        ("tokens", tokens, schedules[1]),
+    for name, source, fresh, goal, schedule in (
+        ("pooled", pooled, fresh_pooled, objective.classification_only(), schedules[0]),
+        ("tokens", tokens, whole, explained, schedules[1]),
     ):
         losses[name] = _train_whole(
             f"S3 {name}",
             model,
-            fusion_parameters(model),
-            lambda rows, source=source: pick(source, rows),  # type: ignore[misc]
+            (fusion_parameters(model), []),
+            (_picked(source), None if fresh is None else _picked(fresh)),
             data,
             schedule,
             (dropout, seed, progress),
+            goal,
+            companion,
         )
     return losses
+
+
+def _picked(tokens: Tokens) -> Callable[[Tensor], Tokens]:
+    return lambda rows: pick(tokens, rows)
 
 
 def train_everything(
@@ -258,27 +135,69 @@ def train_everything(
     dropout: float,
     seed: int,
     progress: bool,
+    encoder_share: float = 1.0,
+    objective: Objective = Objective(),
+    companion: Companion = Companion(),
 ) -> list[float]:
-    """S4, or the whole training when nothing came before: all parameters at once."""
+    """S4, or the whole training when nothing came before: all parameters at once.
+
+    Args:
+        name: Of the stage.
+        model: All of it changes.
+        data: Training records.
+        schedule: Epochs and learning rate of the fusion.
+        dropout: Chance of hiding modalities of a record.
+        seed: Order of the batches and choice of the hidden.
+        progress: Draw a bar.
+        encoder_share: Share of the learning rate that encoders and pools get.
+        objective: What is minimised; alignment pulls on the encoders here.
+        companion: Held-out loss, early stopping, state.
+
+    Returns:
+        Loss per epoch.
+    """
+    goal = objective.on_encoders(model)
+    parameters = list(model.parameters())
+    slow: list[nn.Parameter] = []
+    if encoder_share != 1.0:
+        parameters, slow = fusion_parameters(model), encoder_parameters(model)
+    if goal.alignment is not None:
+        parameters = [*parameters, *goal.alignment.parameters()]
+    fresh = companion.fresh
     return _train_whole(
         name,
         model,
-        list(model.parameters()),
-        lambda rows: model.encode(data.inputs.select(rows)),
+        (parameters, slow),
+        (
+            _encoded(model, data.inputs),
+            _encoded(model, fresh.inputs) if fresh is not None else None,
+        ),
         data,
         schedule,
         (dropout, seed, progress),
+        goal,
+        companion,
+        encoder_share,
     )
+
+
+def _encoded(
+    model: TriModalModel, inputs: TriModalInputs
+) -> Callable[[Tensor], Tokens]:
+    return lambda rows: model.encode(inputs.select(rows))
 
 
 def _train_whole(
     name: str,
     model: TriModalModel,
-    parameters: list[nn.Parameter],
-    tokens_of: Callable[[Tensor], Tokens],
+    parameters: tuple[list[nn.Parameter], list[nn.Parameter]],
+    tokens_of: tuple[Callable[[Tensor], Tokens], Callable[[Tensor], Tokens] | None],
     data: Prepared,
     schedule: Schedule,
     setting: tuple[float, int, bool],
+    objective: Objective,
+    companion: Companion,
+    encoder_share: float = 1.0,
 ) -> list[float]:
     """Minimise the tri-modal loss with modality dropout."""
     dropout, seed, progress = setting
@@ -287,9 +206,35 @@ def _train_whole(
 
     def loss(rows: Tensor) -> Tensor:
         present = drop_modalities(data.inputs.present[rows], dropout, random)
-        output = model.fuse(tokens_of(rows), present)
-        return tri_modal_loss(output, data.targets[rows], data.known[rows], present)
+        tokens = tokens_of[0](rows)
+        output = model.fuse(tokens, present)
+        total = objective.labels(output, data.targets[rows], data.known[rows], present)
+        return objective.and_more(total, model, data, rows, tokens)
+
+    fresh, fresh_tokens = companion.fresh, tokens_of[1]
+
+    @torch.no_grad()
+    def held_out() -> float:
+        assert fresh is not None and fresh_tokens is not None
+        model.eval()
+        total = 0.0
+        for rows in in_batches(torch.arange(len(fresh.targets)), ENCODE_BATCH):
+            present = fresh.inputs.present[rows]
+            output = model.fuse(fresh_tokens(rows), present)
+            part = (fresh.targets[rows], fresh.known[rows], present)
+            total += float(objective.labels(output, *part)) * len(rows)
+        model.train()
+        return total / len(fresh.targets)
 
     return optimise(
-        name, parameters, len(data.inputs), loss, schedule, seed=seed, progress=progress
+        name + companion.suffix,
+        parameters[0],
+        len(data.inputs),
+        loss,
+        schedule,
+        seed=seed,
+        progress=progress,
+        slow=parameters[1],
+        slow_share=encoder_share,
+        watch=companion.watch(None if fresh_tokens is None else held_out, (random,)),
     )

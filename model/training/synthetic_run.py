@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.errors import ConfigurationError
+from model.errors import ConfigurationError, RunFolderError
 from model.inference.calibration import PATTERNS
 from model.inference.tensors import to_tensors
 from model.inference.weights import Description, LabelSpec
@@ -33,6 +33,7 @@ from model.training.evaluate import (
     score_coalitions,
 )
 from model.training.model_card import NOTICE, TRAINED_ON, model_card
+from model.training.run_folder import RunFolder
 from model.training.stages import cache_tokens
 from model.training.synthetic_set import (
     DISPLAY,
@@ -66,6 +67,7 @@ def run_synthetic(
     settings: TrainSettings,
     run: SyntheticRun = SyntheticRun(),
     unstaged: Mapping[str, Any] | None = None,
+    records: Path | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate, measure and write one checkpoint folder.
 
@@ -74,12 +76,15 @@ def run_synthetic(
         settings: Recipe and seed.
         run: How many cases of which parameter set.
         unstaged: ``training.json`` of an end-to-end run, to be quoted for comparison.
+        records: Run folder for measurements, plots and states; see
+            :mod:`model.training.run_folder`. A run that is already there is continued.
 
     Returns:
         What was written to ``training.json``.
 
     Raises:
         ConfigurationError: unknown parameter set, or too few cases.
+        RunFolderError: the run folder holds a run with other settings.
     """
     start = time.monotonic()
     if min(run.cases, run.held_out, run.tested) < 50:
@@ -96,6 +101,7 @@ def run_synthetic(
         synthetic_set(draw(run.cases, "train", Split.TRAIN)),
         synthetic_set(draw(run.held_out, "calibration", Split.VALIDATION)),
         settings,
+        kept := _started(records, folder, settings, run, unstaged),
     )
     tested = draw(run.tested, "validation", Split.TEST)
     inputs = to_tensors(synthetic_set(tested).records, trained.vocabulary)
@@ -131,7 +137,47 @@ def run_synthetic(
         notice=NOTICE,
     )
     trained.save(folder, description)
+    if kept is not None:
+        kept.finish(record, trained.alignment)
     return record
+
+
+def _started(
+    records: Path | None,
+    folder: Path,
+    settings: TrainSettings,
+    run: SyntheticRun,
+    unstaged: Mapping[str, Any] | None,
+) -> RunFolder | None:
+    """The run folder, with everything in it that a continuation needs."""
+    if records is None:
+        return None
+    config = {
+        "settings": settings.to_json(),
+        "data": asdict(run),
+        "checkpoint": str(folder.resolve()),
+        "unstaged": unstaged,
+    }
+    return RunFolder.start(records, config)
+
+
+def continue_synthetic(records: Path) -> tuple[Path, dict[str, Any]]:
+    """Continue a killed run; a finished one only writes its checkpoint again.
+
+    Returns:
+        Where the checkpoint is, and its ``training.json``.
+
+    Raises:
+        RunFolderError: there is no readable run in that folder.
+    """
+    config = RunFolder(records).config()
+    try:
+        settings = TrainSettings.from_json(config["settings"])
+        run = SyntheticRun(**config["data"])
+        folder, unstaged = Path(config["checkpoint"]), config["unstaged"]
+    except (KeyError, TypeError) as error:
+        raise RunFolderError("config.json of the run is malformed") from error
+    return folder, run_synthetic(folder, settings, run, unstaged, records)
 
 
 def _validation(trained: Trained, inputs: Any, tested: Any) -> Validation:

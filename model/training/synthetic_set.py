@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.network.inputs import MODALITIES
-from model.synthetic.case import SynthCase
+from model.synthetic.case import Carries, SpanKind, SynthCase
 from model.synthetic.emit import to_record
 from model.synthetic.generate import generate
 from model.synthetic.latents import Split
-from model.training.training_set import Finding, TrainingSet
+from model.training.training_set import Evidence, Finding, TrainingSet
 
 LABEL = "pneumonia"
 DISPLAY = "Pneumonia"
@@ -47,4 +47,14 @@ def synthetic_set(cases: Sequence[SynthCase]) -> TrainingSet:
         known=np.ones_like(targets, dtype=np.bool_),
         findings=findings,
         lesion_masks=np.stack([case.mask for case in cases]),
+        evidence=tuple(planted(case) for case in cases),
+    )
+
+
+def planted(case: SynthCase) -> Evidence:
+    """The passages and the values that were planted to carry the label."""
+    told = (SpanKind.SEVERITY, SpanKind.SYNDROME)
+    return Evidence(
+        tuple((s.start, s.end) for s in case.note.spans if s.kind in told),
+        frozenset(v.loinc for v in case.values if v.carries is not Carries.NOTHING),
     )

@@ -1,8 +1,8 @@
 """From a training set to a calibrated model, stage by stage.
 
-S0 fits vocabulary and statistics, S1 teaches each encoder alone, S3 fuses cached
-tokens, S4 (optional) tunes everything a little, S5 calibrates on held-out records.
-Contrastive alignment (S2) and compression (S6) are not part of this version.
+S0 fits vocabulary and statistics, S1 teaches each encoder alone, S2 (optional) aligns
+the modalities, S3 fuses cached tokens, S4 (optional) tunes everything a little, S5
+calibrates on held-out records. Compression (S6) is not part of this version.
 
 The same entry serves synthetic cases and real folders::
 
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from model.errors import ConfigurationError
 from model.inference.calibration import Calibration
+from model.inference.photometry import fit_film_reference
 from model.inference.runtime import choose_device, configure_threads
 from model.inference.tensors import to_tensors
 from model.inference.vocabulary import InputVocabulary
@@ -30,54 +32,27 @@ from model.network.config import TriModalConfig, preset
 from model.network.fusion import TriModalModel
 from model.network.inputs import MODALITIES
 from model.training.calibrate import Charts, HeldOut, calibrate
+from model.training.companion import Companion
+from model.training.contrastive import Alignment
 from model.training.finding_heads import lesion_patches
-from model.training.optimise import Schedule
+from model.training.run_folder import RunFolder
 from model.training.sparse import sparse_copies
-from model.training.stages import (
-    Prepared,
-    cache_tokens,
-    probe,
-    train_encoder,
-    train_everything,
-    train_fusion,
-)
+from model.training.staged_run import Work, objective_of, run_stages
+from model.training.stages import Prepared, cache_tokens, train_everything
+from model.training.train_settings import TrainSettings
 from model.training.training_set import TrainingSet
 
+__all__ = [
+    "TrainSettings",
+    "Trained",
+    "build",
+    "calibrate_on",
+    "plain_films",
+    "prepare",
+    "train",
+]
+
 SPARSE_COPIES = 3_000  # records of a set that are also looked at as sparse charts
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """One run; the defaults are the recipe of the demonstration checkpoint.
-
-    ``encoders`` holds one schedule per modality (S1), ``dropout`` is the chance that a
-    record of a fusion batch loses modalities. ``encoders`` has one schedule a modality,
-    ``pooled`` and ``fusion`` train S3 on pooled and on all tokens. One thread by
-    default: reruns then agree bit for bit, and a busy machine does not stall threads
-    that wait for each other; 0 leaves torch's choice.
-    """
-
-    preset: str = "tiny"
-    seed: int = 7
-    staged: bool = True
-    encoders: tuple[Schedule, Schedule, Schedule] = (
-        Schedule(epochs=5, rate=2e-3, batch=64),
-        Schedule(epochs=2, rate=1e-3, batch=128),
-        Schedule(epochs=3, rate=2e-3, batch=128),
-    )
-    pooled: Schedule = Schedule(epochs=14, rate=4e-3, batch=256, average=0.98)
-    fusion: Schedule = Schedule(epochs=3, rate=1e-3, batch=128, average=0.98)
-    finetune: Schedule | None = None
-    whole: Schedule = Schedule(epochs=9, rate=1e-3, batch=128, average=0.99)
-    dropout: float = 0.3
-    pieces: int = 2000
-    threads: int = 1
-    device: str = "cpu"
-    progress: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -89,6 +64,7 @@ class Trained:
     calibration: Calibration
     thresholds: tuple[float, ...]
     figures: Mapping[str, Any] = field(default_factory=dict)
+    alignment: Alignment | None = None
 
     def save(self, folder: Path, description: Description) -> str:
         """Write a checkpoint folder; thresholds come from the calibration.
@@ -112,7 +88,10 @@ class Trained:
 
 
 def train(
-    training: TrainingSet, held_out: TrainingSet, settings: TrainSettings
+    training: TrainingSet,
+    held_out: TrainingSet,
+    settings: TrainSettings,
+    run: RunFolder | None = None,
 ) -> Trained:
     """Train and calibrate one model.
 
@@ -120,6 +99,8 @@ def train(
         training: Records that the weights, the vocabulary and the statistics may see.
         held_out: Records for calibration only, of other patients.
         settings: Sizes, stages, seed.
+        run: Where measurements and states are kept; a killed run that is started
+            again with the same folder ends in the same weights.
 
     Returns:
         The model in evaluation mode with its calibration and the run's figures.
@@ -132,11 +113,14 @@ def train(
     configure_threads(settings.threads)
     with torch.random.fork_rng(devices=[]):  # same seed, same run; callers keep theirs
         torch.manual_seed(settings.seed)
-        return _run(training, held_out, settings)
+        return _run(training, held_out, settings, run)
 
 
 def _run(
-    training: TrainingSet, held_out: TrainingSet, settings: TrainSettings
+    training: TrainingSet,
+    held_out: TrainingSet,
+    settings: TrainSettings,
+    run: RunFolder | None,
 ) -> Trained:
     """All stages, under the run's own random state."""
     device = choose_device(settings.device)
@@ -147,8 +131,17 @@ def _run(
     fresh = prepare(held_out, vocabulary, model.config, device)
     clock.lap("prepare")
     figures: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters())}
+    companion = Companion(
+        fresh if run is not None or settings.early_stop else None,
+        held_out.questions,
+        settings.early_stop,
+        run,
+        settings.precision == "auto",
+    )
+    work = Work(model, vocabulary, training, held_out, data, fresh, settings, companion)
+    objective = objective_of(work)
     if settings.staged:
-        figures.update(_staged(model, training, held_out, (data, fresh), settings))
+        figures.update(run_stages(work, objective))
     else:
         figures["whole"] = train_everything(
             "end to end",
@@ -158,16 +151,23 @@ def _run(
             dropout=settings.dropout,
             seed=settings.seed,
             progress=settings.progress,
+            objective=objective,
+            companion=companion,
         )
     clock.lap("train")
     model.eval()
-    calibration, thresholds = calibrate_on(
-        model, vocabulary, (training, held_out), (data, fresh), settings.seed
-    )
+    labels = model.config.labels
+    calibration, thresholds = Calibration.identity(labels), (0.5,) * len(labels)
+    if "S5" in settings.stages:
+        calibration, thresholds = calibrate_on(
+            model, vocabulary, (training, held_out), (data, fresh), settings.seed
+        )
     clock.lap("calibrate")
     figures["gates"] = model.direction_gates()
     figures["seconds"] = clock.laps
-    return Trained(model, vocabulary, calibration, thresholds, figures)
+    return Trained(
+        model, vocabulary, calibration, thresholds, figures, objective.alignment
+    )
 
 
 def calibrate_on(
@@ -205,7 +205,9 @@ def calibrate_on(
         plain_films(sets[1]),
     )
     training = Charts(cache_tokens(model, data.inputs), sparse[0])
-    return calibrate(model, training, held_out, sparse[1])
+    calibration, thresholds = calibrate(model, training, held_out, sparse[1])
+    films = (i for record in sets[0].records[:SPARSE_COPIES] for i in record.images)
+    return replace(calibration, films=fit_film_reference(films)), thresholds
 
 
 def plain_films(data: TrainingSet) -> torch.Tensor | None:
@@ -225,6 +227,8 @@ def build(
         max_tokens=sizes.text.max_tokens,
         pieces=settings.pieces,
         bins=sizes.values.bins,
+        views=sizes.image.views,
+        windows=sizes.text.windows,
     )
     config = preset(
         settings.preset,
@@ -232,6 +236,7 @@ def build(
         codes=len(vocabulary.codes),
         labels=training.labels,
     )
+    config = replace(config, fusion=settings.fusion_module)
     return TriModalModel(config), vocabulary
 
 
@@ -248,55 +253,26 @@ def prepare(
         lesion = lesion_patches(masks, config.image.patch).to(device)
     targets, known = data.target_tensors()
     inputs = to_tensors(data.records, vocabulary).to(device)
-    return Prepared(inputs, targets.to(device), known.to(device), lesion)
-
-
-def _staged(
-    model: TriModalModel,
-    training: TrainingSet,
-    held_out: TrainingSet,
-    prepared: tuple[Prepared, Prepared],
-    settings: TrainSettings,
-) -> dict[str, Any]:
-    """S1, S3 and, where asked for, S4; returns losses and held-out probe scores."""
-    data, fresh = prepared
-    figures: dict[str, Any] = {"encoders": {}}
-    for m, name in enumerate(MODALITIES):
-        losses, heads = train_encoder(
-            model,
-            m,
-            data,
-            training.questions(name),
-            settings.encoders[m],
-            seed=settings.seed,
-            progress=settings.progress,
-        )
-        questions = held_out.questions(name)
-        heads.ask(questions)
-        scores = probe(model, m, fresh, heads)
-        figures["encoders"][name] = {
-            "loss": losses,
-            "held_out_accuracy": dict(zip((q.name for q in questions), scores)),
-        }
-    figures["fusion"] = train_fusion(
-        model,
-        data,
-        (settings.pooled, settings.fusion),
-        dropout=settings.dropout,
-        seed=settings.seed,
-        progress=settings.progress,
+    numbers: dict[str, int] = {}
+    patient = torch.tensor(
+        [numbers.setdefault(r.patient.patient_id, len(numbers)) for r in data.records]
     )
-    if settings.finetune is not None:
-        figures["finetune"] = train_everything(
-            "S4 all",
-            model,
-            data,
-            settings.finetune,
-            dropout=settings.dropout,
-            seed=settings.seed,
-            progress=settings.progress,
-        )
-    return figures
+    return Prepared(
+        inputs,
+        targets.to(device),
+        known.to(device),
+        lesion,
+        patient.to(device),
+        answers(data).to(device),
+    )
+
+
+def answers(data: TrainingSet) -> torch.Tensor:
+    """By what patients are alike (n, F): all findings, the labels without any."""
+    questions = [q for name in MODALITIES for q in data.findings.get(name, ())]
+    if not questions:
+        questions = list(data.questions(MODALITIES[0]))
+    return torch.from_numpy(np.stack([q.target for q in questions], axis=1))
 
 
 class _Clock:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from fhir_adapters.patient_record import PatientRecord
 from model.errors import ConfigurationError
 from model.network.inputs import MODALITIES
-
-UNKNOWN_CLASS = -1
+from model.network.losses import UNKNOWN_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,26 @@ class Finding:
     target: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What carries the label in note and values, where the source says so.
+
+    Never trained on: it judges whether explanations got better. ``spans`` are
+    characters of the first note, ``codes`` LOINC codes.
+    """
+
+    spans: tuple[tuple[int, int], ...] = ()
+    codes: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """n records with targets.
 
     ``targets`` (n, C) in {0, 1} and ``known`` (n, C); ``findings`` by modality name;
     ``lesion_masks`` (n, H, W) bool or None, where the image's evidence lies, for
-    square images of the size that the network reads.
+    square images of the size that the network reads; ``evidence`` of each record, or
+    None.
     """
 
     records: Sequence[PatientRecord]
@@ -49,6 +61,7 @@ class TrainingSet:
     known: NDArray[np.bool_]
     findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     lesion_masks: NDArray[np.bool_] | None = None
+    evidence: tuple[Evidence, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse sets whose parts have different lengths.
@@ -96,6 +109,11 @@ class TrainingSet:
             },
             lesion_masks=(
                 None if self.lesion_masks is None else self.lesion_masks[index]
+            ),
+            evidence=(
+                None
+                if self.evidence is None
+                else tuple(self.evidence[row] for row in index.tolist())
             ),
         )
 

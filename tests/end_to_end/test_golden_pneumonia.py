@@ -33,6 +33,7 @@ def explanation(assessed: tuple[dict[str, Any], JobView]) -> Explanation:
     return found
 
 
+@pytest.mark.component("A21")
 def test_the_card_says_pneumonia(assessed) -> None:
     shown, job = assessed
     display = golden()["expected"]["display"]
@@ -43,6 +44,7 @@ def test_the_card_says_pneumonia(assessed) -> None:
     assert job.prediction.presence == {"image": True, "text": True, "values": True}
 
 
+@pytest.mark.component("A21")
 def test_the_overlays_mass_lies_in_the_zone_of_the_opacity(assessed) -> None:
     (heat_map,) = explanation(assessed).heat_maps
     assert not heat_map.blank
@@ -63,6 +65,7 @@ def test_the_overlays_mass_lies_in_the_zone_of_the_opacity(assessed) -> None:
     assert inside / total > 0.5
 
 
+@pytest.mark.component("A21")
 def test_the_terms_are_among_the_top_scored_words(assessed) -> None:
     case = golden()
     text = case["row"]["note_masked"].lower()
@@ -75,6 +78,7 @@ def test_the_terms_are_among_the_top_scored_words(assessed) -> None:
         assert hits, f"{term}: {[(text[w.start:w.end], w.score) for w in ranked]}"
 
 
+@pytest.mark.component("A21")
 def test_both_values_raise_the_estimate(assessed) -> None:
     scores = {v.loinc: v.logit for v in explanation(assessed).values}
     for loinc in golden()["expected"]["raising"]:

@@ -16,9 +16,11 @@ from fhir_adapters.patient_record import (
     PatientRecord,
 )
 from model.explain.attribution import (
+    PATH_STEPS,
+    SHAPLEY_WEIGHTS,
     Question,
     coalition_values,
-    image_gradient,
+    image_path_gradient,
     modality_shares,
     shapley,
     text_path_gradient,
@@ -230,24 +232,30 @@ def test_values_of_an_absent_modality_have_no_score(loaded: LoadedCheckpoint) ->
     )
 
 
-def test_gradients_are_those_of_the_logit(loaded: LoadedCheckpoint) -> None:
+def test_the_film_path_adds_up_the_slopes_along_it(loaded: LoadedCheckpoint) -> None:
     asked = question(loaded, RECORDS[4])
-    gradient = image_gradient(asked)
+    gradient = image_path_gradient(asked)
     assert gradient.shape == asked.tokens.image.shape
-    direction = torch.randn_like(gradient)
-    step = 1e-2
-    ends = [
-        loaded.model.fuse(
-            replace(asked.tokens, image=asked.tokens.image + sign * step * direction),
-            asked.present,
-        ).logits[0, 0]
-        for sign in (1, -1)
-    ]
-    slope = float(ends[0] - ends[1]) / (2 * step)
-    expected = float((gradient * direction).sum())
-    assert slope == pytest.approx(expected, rel=0.05, abs=2e-3)
+    width, total = 1e-2, 0.0
+    for pattern in PATTERNS:
+        used = asked.present & torch.tensor([pattern])
+        for step in range(PATH_STEPS if pattern[0] else 0):
+            along = (step + 0.5) / PATH_STEPS
+            ends = [
+                loaded.model.fuse(
+                    replace(asked.tokens, image=asked.tokens.image * (along + side)),
+                    used,
+                ).logits
+                for side in (width, -width)
+            ]
+            slope = float((ends[0] - ends[1])[0, 0]) / (2 * width)
+            total += SHAPLEY_WEIGHTS[sum(pattern) - 1] * slope / PATH_STEPS
+    shares = float((gradient * asked.tokens.image).sum())
+    assert shares == pytest.approx(total, rel=0.05, abs=2e-3)
 
 
 def test_without_a_film_the_image_gradient_is_zero(loaded: LoadedCheckpoint) -> None:
-    gradient = image_gradient(question(loaded, without(RECORDS[4], Modality.IMAGE)))
+    gradient = image_path_gradient(
+        question(loaded, without(RECORDS[4], Modality.IMAGE))
+    )
     assert not gradient.any()

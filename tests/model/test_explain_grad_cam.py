@@ -13,7 +13,7 @@ from model.explain.attribution import (
     CoalitionValues,
     Question,
     coalition_values,
-    image_gradient,
+    image_path_gradient,
     shapley,
 )
 from model.explain.grad_cam import (
@@ -43,7 +43,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedCheckpoint:
 
 def maps_of(asked: Question, *, blank: bool = False) -> tuple[HeatMap, ...]:
     """The heat maps of a question."""
-    return heat_maps(asked, image_gradient(asked), blank=blank)
+    return heat_maps(asked, image_path_gradient(asked), blank=blank)
 
 
 def drawn(

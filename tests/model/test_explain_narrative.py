@@ -11,14 +11,12 @@ from fhir_adapters.patient_record import Modality, PatientRecord
 from model.errors import NarrativeError
 from model.explain.narrative import (
     TEMPLATES,
-    Fact,
     Parts,
-    is_negated,
     narrate,
     percent,
     render,
-    verify,
 )
+from model.explain.verifier import Fact, is_negated, verify
 from model.jobs.explanation import HeatMap, Sentence, ValueScore, WordScore
 from model.jobs.prediction import LabelEstimate, Prediction
 from tests.model.job_samples import prediction, record
@@ -268,6 +266,9 @@ def test_a_value_without_a_unit_is_refused() -> None:
 
 
 FACTS = {
+    "ImagingStudy/i": Fact(places=frozenset({"right", "lower"})),
+    "Observation/o2": Fact(phrases=("92 %",), flag="L", effect="raised"),
+    "DocumentReference/d#char=9,15": Fact(quotes=frozenset({"chills"}), negated=True),
     "Observation/o1": Fact(phrases=("96.5 mg/L",), flag="H"),
     "Prediction/p": Fact(numbers=frozenset({"77"})),
     "DocumentReference/d": Fact(quotes=frozenset({"crackles"})),
@@ -280,6 +281,8 @@ FACTS = {
         ("CRP 96.5 mg/L (H) raised it.", "Observation/o1"),
         ("CRP 96.5 mg/L raised it.", "Observation/o1"),
         ("Estimate 77 %.", "Prediction/p"),
+        ("On the film, the right lower zone raised it.", "ImagingStudy/i"),
+        ("Saturation 92 % (L) raised it.", "Observation/o2"),
         ("\u201ccrackles\u201d raised it.", "DocumentReference/d"),
     ],
 )
@@ -295,6 +298,10 @@ def test_a_sentence_that_its_evidence_backs_passes(text: str, evidence: str) -> 
         ("CRP 96.5 mg/L (L) raised it.", ("Observation/o1",)),  # another direction
         ("CRP 96.5 mg/L and 12 more.", ("Observation/o1",)),  # a number too many
         ("Estimate 78 %.", ("Prediction/p",)),
+        ("The left lower zone raised it.", ("ImagingStudy/i",)),  # another side
+        ("The right upper zone raised it.", ("ImagingStudy/i",)),  # another height
+        ("Saturation 92 % (L) lowered it.", ("Observation/o2",)),  # another direction
+        ("\u201cchills\u201d raised it.", ("DocumentReference/d#char=9,15",)),  # denied
         ("\u201ccavity\u201d raised it.", ("DocumentReference/d",)),  # not in the note
         ("Estimate 77 %.", ("Prediction/other",)),  # unknown evidence
         ("Estimate.", ()),

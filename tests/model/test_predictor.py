@@ -193,7 +193,8 @@ def test_a_model_that_gives_no_number_is_an_error(tmp_path: Path) -> None:
     model = broken._loaded.model
     assert isinstance(model, TriModalModel)
     with torch.no_grad():
-        model.head.bias.fill_(float("nan"))
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
     with pytest.raises(InferenceError, match="no finite number"):
         broken.predict(RECORDS[0])
 

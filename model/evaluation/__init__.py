@@ -1,0 +1,1 @@
+"""Measuring a checkpoint: metrics, shifts, subgroups, probes and the report."""

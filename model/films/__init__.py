@@ -1,0 +1,1 @@
+"""Real chest films: one folder of several sources, an encoder, honest measurements."""

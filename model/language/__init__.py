@@ -1,0 +1,1 @@
+"""Text tasks on real text: masked words, entities, links, questions, summaries."""

@@ -1,0 +1,1 @@
+"""Readers of openly licensed text corpora in their original formats."""

@@ -1,0 +1,1 @@
+"""Named entities: diseases, symptoms, medications and treatments, with offsets."""

@@ -1,0 +1,1 @@
+"""Ways to fuse three modalities, all behind the contract of ``contract.py``."""

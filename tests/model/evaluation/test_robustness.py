@@ -1,0 +1,75 @@
+"""Shifts and unit errors through the real path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.evaluation import film_shifts, robustness, unit_errors
+from model.evaluation.bench import Bench
+from model.evaluation.robustness import Shift, drop, film, not_read
+from model.evaluation.unit_errors import (
+    damaged,
+    missing_unit,
+    other_number,
+    unit_rows,
+    unknown_unit,
+)
+
+
+@pytest.mark.component("A27")
+def test_mild_shifts_cost_little_and_gross_ones_are_caught(bench: Bench) -> None:
+    mild = {"JPEG, quality 60", "contrast at 70 %", "abbreviations"}
+    for number, shift in enumerate(robustness.SHIFTS):
+        if shift.name in mild:
+            found = drop(bench, shift, number)
+            assert found.value <= robustness.MILD_DROP, shift.name
+            assert found.low <= found.value <= found.high
+    for number, shift in enumerate(robustness.CAUGHT):
+        row = robustness._caught_row(bench, number, shift)
+        assert row.value == 1.0 and row.holds, shift.name
+
+
+def test_noise_in_the_film_costs_more_than_none(bench: Bench) -> None:
+    nothing = Shift("nothing", film(lambda pixels, random: pixels))
+    assert drop(bench, nothing, 0).value == 0.0
+    noise = Shift("noise", film(film_shifts.white_noise))
+    assert drop(bench, noise, 0).value > 0.03
+
+
+def test_a_usual_film_is_read(bench: Bench) -> None:
+    assert not all(not_read(a) for a in bench.serve(bench.records[:4], "usual"))
+
+
+@pytest.mark.component("A27")
+def test_units_that_cannot_be_read_never_reach_an_estimate(bench: Bench) -> None:
+    rows = {row.name: row for row in unit_rows(bench)}
+    assert rows["caught: a unit that nobody knows"].holds
+    assert rows["caught: no unit"].holds
+    assert rows["logit change: the right number in another unit"].holds
+    other = rows["caught: the number of another unit"]
+    assert other.value is not None and other.value > 0.2
+    assert other.holds or "passed as plausible" in other.note
+
+
+def test_damage_takes_one_value_and_nothing_else(bench: Bench) -> None:
+    case, record = bench.cases[0], bench.records[0]
+    for damage in (unknown_unit, missing_unit):
+        found = damaged(case, record, damage, np.random.default_rng(1))
+        assert found is not None
+        kept = {v.loinc for v in found.record.values}
+        assert {v.loinc for v in record.values} - kept == {found.loinc}
+        assert found.record.images == record.images
+
+
+def test_a_case_without_another_unit_is_left_out(bench: Bench) -> None:
+    case = bench.cases[0]
+    plain = replace(case, values=tuple(v for v in case.values if v.unit == "/min"))
+    found = damaged(plain, bench.records[0], other_number, np.random.default_rng(1))
+    assert found is None
+    empty = replace(bench, cases=[plain], served_cases=1)
+    rows = {row.name: row for row in unit_errors.unit_rows(empty)}
+    assert rows["caught: the number of another unit"].value is None
+    assert rows["logit change: the right number in another unit"].value is None
