@@ -6,10 +6,12 @@ the lowest severity, so that the vocabulary of the notes is also that of the pro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from importlib.resources import files
 
 import torch
 from torch import Tensor
@@ -21,12 +23,8 @@ from model.inference.tensors import to_tensors
 from model.synthetic.note import grammar
 
 #: "X" of the positive and negative pair; the negative is "no X".
-FINDINGS = (
-    "fever",
-    "crackles",
-    "shortness of breath",
-    "difficulty breathing",
-    "respiratory distress",
+FINDINGS: tuple[str, ...] = tuple(
+    json.loads(files("model.baselines").joinpath("findings.json").read_text("utf-8"))
 )
 _SOURCE = Provenance("DocumentReference/prompt", "prompt", "")
 

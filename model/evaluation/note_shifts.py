@@ -39,7 +39,6 @@ ABBREVIATIONS: Mapping[str, str] = {
     "year-old": "yo",
     "weeks": "wks",
     "days": "d",
-    "crackles": "creps",
     "dyspnoea": "SOB",
     "dyspnea": "SOB",
 }

@@ -2,7 +2,7 @@
 
 The idea is that of Chapman et al. (J Biomed Inform 2001): a cue before a mention
 negates up to six words on ("denies chest pain or cough"), a cue behind it up to four
-words back ("fever denied", "pneumothorax was ruled out"), and a sentence end, a new
+words back ("rash denied", "pneumothorax was ruled out"), and a sentence end, a new
 line or a turning word ("but") stops either. Phrases that look like a cue but deny
 nothing ("no increase in pain") are skipped. The word lists are our own and stand below
 whole.
@@ -74,7 +74,7 @@ def _tokens(text: str) -> list[str]:
 def is_negated(text: str, start: int, end: int) -> bool:
     """Whether the mention at ``start`` to ``end`` is denied.
 
-    The mention may hold its own cue ("no fever").
+    The mention may hold its own cue ("no rash").
 
     Args:
         text: The whole text.
