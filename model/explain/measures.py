@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from model.errors import ConfigurationError, InferenceError
+from model.evaluation.evaluate import refuse_training_seed
 from model.explain.asked import Asked
 from model.explain.attribution import (
     Question,
@@ -37,7 +38,6 @@ from model.jobs.explanation import ModalityShare
 from model.synthetic.case import SynthCase
 from model.synthetic.emit import to_record
 from model.synthetic.latents import Split
-from model.training.evaluate import refuse_training_seed
 from model.training.stages import fusion_parameters
 from model.training.synthetic_set import synthetic_cases
 

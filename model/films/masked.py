@@ -31,11 +31,12 @@ from model.films.film_model import FilmConfig, FilmModel, FilmRun
 from model.films.folder import NIH, QUESTIONS
 from model.films.pixels import Bytes, augmented, standardised
 from model.films.scoring import mean_auroc
+from model.films.state_file import read_state, write_state
 from model.films.training_set import FilmSet
 
 FINE = 4
 BLOCK = 2
-STATE_FILE = "masked.pt"
+STATE_FILE = "masked.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +173,13 @@ def _paint(
         if settings.progress:
             tqdm.write(f"masked epoch {epoch + 1}: {losses[-1]:.4f}")
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
             kept = {"settings": asdict(settings), "losses": losses}
             parts: dict[str, Any] = {
                 "both": both,
                 "optimiser": optimiser,
                 "slope": slope,
             }
-            torch.save(kept | {n: p.state_dict() for n, p in parts.items()}, file)
+            write_state(file, kept | {n: p.state_dict() for n, p in parts.items()})
     return losses
 
 
@@ -193,7 +193,7 @@ def _resumed(
     """Losses of the epochs that an earlier process finished; fills what it left."""
     if file is None or not file.is_file():
         return []
-    kept = torch.load(file, weights_only=True)
+    kept = read_state(file)
     if kept["settings"] != asdict(settings):
         raise ConfigurationError("the state file is of a run with other settings")
     both.load_state_dict(kept["both"])

@@ -25,9 +25,10 @@ from model.films.film_model import FilmConfig, FilmModel, FilmRun
 from model.films.folder import NIH
 from model.films.pixels import Bytes, augmented, standardised
 from model.films.scoring import mean_auroc
+from model.films.state_file import read_state, write_state
 from model.films.training_set import FilmSet
 
-STATE_FILE = "state.pt"
+STATE_FILE = "state.safetensors"
 MAX_BALANCE = 6.0
 
 
@@ -269,7 +270,6 @@ class _Run:
     def _keep(self) -> None:
         if self.file is None:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "settings": asdict(self.settings),
             "model": self.model.state_dict(),
@@ -278,11 +278,10 @@ class _Run:
             "slope": self.slope.state_dict(),
             "progress": asdict(self.now),
         }
-        torch.save(state, self.file.with_suffix(".part"))
-        self.file.with_suffix(".part").replace(self.file)
+        write_state(self.file, state)
 
     def _resume(self, file: Path) -> None:
-        state = torch.load(file, weights_only=True)
+        state = read_state(file)
         if state["settings"] != asdict(self.settings):
             raise ConfigurationError("the state file is of a run with other settings")
         self.model.load_state_dict(state["model"])

@@ -4,8 +4,8 @@ Rules this module enforces:
 
 1. A path on this disk or nothing: a model name of some hub is refused, and no call here
    can open a connection (attack: weights swapped at a third party).
-2. safetensors, or a torch file read with ``weights_only`` (attack: code in a pickle);
-   a text folder that asks for code of its own (``auto_map``) is refused.
+2. safetensors only: a torch file is a pickle and must be converted first (attack: code
+   in a pickle); a text folder with code of its own (``auto_map``) is refused.
 3. Every weight of the encoder must be found in the file with its shape; only what an
    encoder has no use for (a classifier, a pooler, a language-model head) may be left
    over. A file that fits half would leave the other half random without a word.
@@ -14,13 +14,11 @@ Rules this module enforces:
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,8 +28,7 @@ from model.network.config import ARCHITECTURES, TextConfig
 from model.network.image_encoder import ImageEncoder
 from model.network.text_encoder import TextEncoder
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
-_WRAPPERS = ("state_dict", "model")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors")
 _PREFIXES = ("module.", "_orig_mod.")
 _TEXT_LEFT_OVER = ("pooler.", "cls.", "position_ids", "embeddings.position_ids")
 _IMAGE_LEFT_OVER = ("head", "fc.", "fc_norm.", "classifier", "pre_logits.", "norm_pre.")
@@ -55,26 +52,21 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     """All tensors of a weight file, or of the one weight file of a folder.
 
     Args:
-        path: ``*.safetensors``, a torch file, or a folder that holds one.
+        path: ``*.safetensors``, or a folder that holds one.
 
     Raises:
         RemoteModelError: nothing there (rule 1).
-        EncoderWeightsError: no weights, several candidates, or no plain tensors.
+        EncoderWeightsError: no weights, several candidates, or a torch file (rule 2).
     """
     file = _weight_file(local_path(path))
+    if file.suffix != ".safetensors":
+        raise EncoderWeightsError(f"{file.name} is a pickle; convert it to safetensors")
     try:
-        if file.suffix == ".safetensors":
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)  # rule 2
-    except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
+        plain = load_file(file)
+    except (OSError, SafetensorError) as error:
         raise EncoderWeightsError(f"{file.name} holds no readable weights") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not found:
+    if not plain:
         raise EncoderWeightsError(f"{file.name} holds no named tensors")
-    plain = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
     for prefix in _PREFIXES:
         plain = {k.removeprefix(prefix): v for k, v in plain.items()}
     return plain

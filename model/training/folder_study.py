@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from model.datasets.trimodal_folder import FolderCase, read_cases
 from model.errors import DatasetError
+from model.evaluation.evaluate import bootstrap_auroc
 from model.inference.tensors import to_tensors
 from model.inference.weights import Description, LabelSpec
 from model.jobs.prediction import Validation
 from model.training.calibrate import pattern_logits
-from model.training.evaluate import bootstrap_auroc
 from model.training.optimise import Schedule
 from model.training.stages import cache_tokens
 from model.training.train import Trained, TrainSettings, train

@@ -39,27 +39,7 @@ def page(report: Mapping[str, Any], command: str) -> str:
         report: From :func:`.loss_ablation.ablate_losses`.
         command: What prints it.
     """
-    data = report["data"]
-    head = [
-        "# What each loss brings",
-        "",
-        f"Written by `{command}` "
-        f"({report['seconds']:.0f} s, {data['threads']} thread).",
-        "",
-        f"Synthetic set {data['parameters']}: "
-        f"{data['cases']} training cases, "
-        f"{data['held_out']} held-out cases for the guard, "
-        f"{data['tested']} test cases, "
-        f"seed {data['seed']}. All rows share the encoders of S1 and have the same "
-        "budget in S3 and S4. Differences are to `cls,uni`, on the same test cases, "
-        "with 95 % paired bootstrap intervals. One run per row: the interval is over "
-        "cases, not over random starts.",
-        "",
-        "## Discrimination",
-        "",
-        "| losses | " + " | ".join(f"AUROC {name}" for name in _COALITIONS) + " |",
-        "|---|" + "---|" * len(_COALITIONS),
-    ]
+    head = _opening(report, command)
     for row in report["rows"]:
         cells = [_auroc_cell(row["auroc"][name]) for name in _COALITIONS]
         head.append(f"| {row['losses']} | " + " | ".join(cells) + " |")
@@ -97,6 +77,31 @@ def page(report: Mapping[str, Any], command: str) -> str:
             "",
         ]
     )
+
+
+def _opening(report: Mapping[str, Any], command: str) -> list[str]:
+    """Title, what was run, and the head of the first table."""
+    data = report["data"]
+    return [
+        "# What each loss brings",
+        "",
+        f"Written by `{command}` "
+        f"({report['seconds']:.0f} s, {data['threads']} thread).",
+        "",
+        f"Synthetic set {data['parameters']}: "
+        f"{data['cases']} training cases, "
+        f"{data['held_out']} held-out cases for the guard, "
+        f"{data['tested']} test cases, "
+        f"seed {data['seed']}. All rows share the encoders of S1 and have the same "
+        "budget in S3 and S4. Differences are to `cls,uni`, on the same test cases, "
+        "with 95 % paired bootstrap intervals. One run per row: the interval is over "
+        "cases, not over random starts.",
+        "",
+        "## Discrimination",
+        "",
+        "| losses | " + " | ".join(f"AUROC {name}" for name in _COALITIONS) + " |",
+        "|---|" + "---|" * len(_COALITIONS),
+    ]
 
 
 def _said(report: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,11 @@ FUSIONS = ("catm", "late", "concat", "cascade", "sequential", "bottleneck")
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """``--losses``, ``--stages``, ``--fusion``, ``--early-stop`` and the rest."""
+    _add_losses(parser)
+    _add_lengths(parser)
+
+
+def _add_losses(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         type=Path,
@@ -42,6 +47,9 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fusion", choices=FUSIONS, default="catm", help="fusion module"
     )
+
+
+def _add_lengths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stop",
         type=int,

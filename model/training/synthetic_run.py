@@ -17,6 +17,13 @@ from typing import Any
 import numpy as np
 
 from model.errors import ConfigurationError, RunFolderError
+from model.evaluation.evaluate import (
+    FULL,
+    bootstrap_auroc,
+    key_of,
+    score_coalitions,
+)
+from model.evaluation.model_card import NOTICE, TRAINED_ON, model_card
 from model.inference.calibration import PATTERNS
 from model.inference.tensors import to_tensors
 from model.inference.weights import Description, LabelSpec
@@ -26,13 +33,6 @@ from model.synthetic.case import SynthCase
 from model.synthetic.ceiling import COALITIONS
 from model.synthetic.latents import Split
 from model.training.calibrate import pattern_logits
-from model.training.evaluate import (
-    FULL,
-    bootstrap_auroc,
-    key_of,
-    score_coalitions,
-)
-from model.training.model_card import NOTICE, TRAINED_ON, model_card
 from model.training.run_folder import RunFolder
 from model.training.stages import cache_tokens
 from model.training.synthetic_set import (

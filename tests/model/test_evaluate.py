@@ -11,6 +11,14 @@ import pytest
 
 from model.cli import main
 from model.errors import ConfigurationError, SeedRefusedError
+from model.evaluation.evaluate import (
+    bootstrap_auroc,
+    calibration_error,
+    checks,
+    evaluate_synthetic,
+    scores,
+)
+from model.evaluation.evaluation_table import table
 from model.inference.calibration import Calibration
 from model.inference.weights import (
     Description,
@@ -20,14 +28,6 @@ from model.inference.weights import (
     save_checkpoint,
 )
 from model.settings import DEMO_CHECKPOINT
-from model.training.evaluate import (
-    bootstrap_auroc,
-    calibration_error,
-    checks,
-    evaluate_synthetic,
-    scores,
-)
-from model.training.evaluation_table import table
 from tests.model.network_samples import network, vocabulary
 
 NAMES = ["image", "text", "values", "image+text", "image+values", "text+values", "all"]

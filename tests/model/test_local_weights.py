@@ -62,10 +62,10 @@ def test_a_colour_checkpoint_reads_grey_films_as_if_they_were_colour(
 @torch.no_grad()
 def test_another_image_size_resamples_the_position_table(tmp_path: Path) -> None:
     foreign = _foreign("vit_tiny_patch16_224", VIT, 64)
-    torch.save({"state_dict": foreign.state_dict()}, tmp_path / "trained.pth")
+    save_file(foreign.state_dict(), tmp_path / "trained.safetensors")
     config = ImageConfig(96, backbone="vit_tiny_patch16_224", arguments=VIT)
     encoder = ImageEncoder(config, 8)
-    load_image_weights(encoder, tmp_path / "trained.pth")
+    load_image_weights(encoder, tmp_path / "trained.safetensors")
     assert encoder.grid == (6, 6)
     assert encoder.vit.pos_embed.shape == (1, 37, 24)
     assert torch.allclose(encoder.vit.pos_embed[:, 0], foreign.pos_embed[:, 0])
@@ -96,31 +96,35 @@ def test_a_name_is_no_path() -> None:
             read_text_config(name)
 
 
-def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"x": Path("/")}}, tmp_path / "a.pth")
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "pytorch_model.bin"])
+def test_a_pickle_is_refused_unread(name: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"x": Path("/")}}, tmp_path / name)
+    with pytest.raises(EncoderWeightsError, match="safetensors"):
+        read_weights(tmp_path / name)
+    if not name.endswith(".bin"):  # the one weight file of its folder
+        with pytest.raises(EncoderWeightsError, match="convert"):
+            read_weights(tmp_path)
+
+
+def test_files_without_readable_tensors_are_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(EncoderWeightsError, match="no named tensors"):
+        read_weights(tmp_path)
+    (tmp_path / "empty.safetensors").write_bytes(b"not a weight file")
     with pytest.raises(EncoderWeightsError, match="readable"):
         read_weights(tmp_path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {}])
-def test_a_file_without_named_tensors_is_refused(
-    content: object, tmp_path: Path
-) -> None:
-    torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(EncoderWeightsError, match="no named tensors"):
-        read_weights(tmp_path)
-
-
-def test_wrappers_and_prefixes_of_training_are_taken_off(tmp_path: Path) -> None:
-    torch.save({"model": {"module.x": torch.ones(2), "step": 3}}, tmp_path / "a.pth")
-    assert list(read_weights(tmp_path / "a.pth")) == ["x"]
+def test_prefixes_of_training_are_taken_off(tmp_path: Path) -> None:
+    save_file({"module.x": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert list(read_weights(tmp_path / "a.safetensors")) == ["x"]
 
 
 def test_a_folder_must_hold_one_weight_file(tmp_path: Path) -> None:
     with pytest.raises(EncoderWeightsError, match="exactly one"):
         read_weights(tmp_path)
-    for name in ("a.pth", "b.pth"):
-        torch.save({"x": torch.ones(1)}, tmp_path / name)
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file({"x": torch.ones(1)}, tmp_path / name)
     with pytest.raises(EncoderWeightsError, match="exactly one"):
         read_weights(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
@@ -182,7 +186,7 @@ def test_names_of_the_first_releases_and_of_whole_language_models_are_known(
     }
     old["cls.predictions.bias"] = torch.zeros(40)
     (tmp_path / "model.safetensors").unlink()
-    torch.save(old, tmp_path / "pytorch_model.bin")
+    save_file(old, tmp_path / "pytorch_model.safetensors")
     encoder = TextEncoder(read_text_config(tmp_path), 8)
     load_text_weights(encoder, tmp_path)
     name = "embeddings.word_embeddings.weight"

@@ -30,6 +30,7 @@ from model.films.pretrain import (
     validation_score,
 )
 from model.films.scoring import film_auroc
+from model.films.state_file import read_state
 from model.films.training_set import FilmSet, film_set
 from tests.model.films.conftest import QUICK, TINY, fresh
 
@@ -80,8 +81,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     settings = replace(QUICK, epochs=2)
     whole = pretrain(*sets, TINY, settings)
     kept = pretrain(*sets, TINY, settings, state=tmp_path / "run")
-    file = tmp_path / "run" / "state.pt"
-    state = torch.load(file, weights_only=True)
+    file = tmp_path / "run" / "state.safetensors"
+    state = read_state(file)
     assert state["progress"]["epoch"] == 2
     again = pretrain(*sets, TINY, settings, state=tmp_path / "run")
     for run in (kept, again):
