@@ -1,7 +1,7 @@
 # The five verbs a contributor needs. Continuous integration calls the same ones.
 #
 #   make install            .venv with the packages and the test tools
-#   make demo [ONCE=1] [DATA=folder] [LIMIT=n]
+#   make demo [ONCE=1] [DATA=folder] [LIMIT=n] [MODEL=small]
 #                           the whole plugin against a sandbox EHR on this machine
 #   make test               the whole suite, with real services where they can be had
 #   make lint               black, flake8, isort, mypy strict, import contracts
@@ -28,7 +28,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m deploy.demo $(if $(ONCE),--once) $(if $(DATA),--data '$(DATA)') $(if $(LIMIT),--limit $(LIMIT))
+	@$(BIN)/python -m deploy.demo $(if $(ONCE),--once) $(if $(DATA),--data '$(DATA)') $(if $(LIMIT),--limit $(LIMIT)) $(if $(MODEL),--model '$(MODEL)')
 
 test: $(STAMP)
 	@bash deploy/install-test-services.sh --if-possible

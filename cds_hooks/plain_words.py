@@ -83,6 +83,8 @@ REASON: Mapping[str, str] = {
     "unit_conflict": "two units that contradict each other",
     "implausible_value": "value outside what is possible",
     "impossible_value": "value outside what is possible",
+    "doubtful_unit": "value looks like another unit's",
+    "foreign_text": "sentences unlike those that the model has learnt from",
     "unmapped_code": "measurement that the model does not use",
     "conflicting_codes": "codes that contradict each other",
     "no_value": "no value",
@@ -111,6 +113,9 @@ ABSTENTION: Mapping[str, str] = {
     "wrong_body_part": "the only evidence is an image of another part of the body",
     "lateral_only": "the only evidence is a lateral image",
     "impossible_value": "a measured value that no patient can have was left out",
+    "doubtful_unit": "a measured value that looks like another unit's was left out",
+    "foreign_text": "sentences unlike those that the model has learnt from were not "
+    "read",
     "ood_image": "the image is unlike those that the model has learnt from",
     "ood_text": "the text is unlike what the model has learnt from",
     "ood_labs": "the measurements are unlike those that the model has learnt from",

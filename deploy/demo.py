@@ -4,6 +4,9 @@ Starts a sandbox EHR and the four processes, opens a chart, calls the hook as an
 does, prints the card and what it took, has the audit log verified, and then serves the
 chart page until Ctrl-C (``--once``: exits instead). The last line is JSON.
 
+It serves the checkpoint ``demo``; ``--model small`` (or ``TRIVIUM_CHECKPOINT``) names
+the one whose encoders have seen real films and real language, or any other folder.
+
 With ``--data FOLDER`` the tiny preset is first trained on that folder's train split
 (kept under ``var/models``), cases of its test split are imported as FHIR and DICOM, and
 the hook is called for each.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -38,7 +42,9 @@ from deploy.sandbox.ehr import Ehr, open_ehr
 from model.errors import ModelError
 
 ASSESSMENT = "dev.trivium.assessment"
-DEMO_CHECKPOINT = REPOSITORY / "model" / "checkpoints" / "demo"
+CHECKPOINTS = REPOSITORY / "model" / "checkpoints"
+#: The shipped checkpoint that the demonstration serves.
+SERVED = "demo"
 READY_SECONDS = 60.0
 SYNTHETIC_PATIENTS = 6
 SYNTHETIC_SEED = 36
@@ -59,7 +65,7 @@ def main() -> int:
 def run(options: argparse.Namespace) -> int:
     """Prepare, start, call, print, verify; then serve unless ``--once``."""
     with only_one(options.folder):
-        checkpoint = _checkpoint(options.data)
+        checkpoint = _checkpoint(options.data, options.model)
         stage = prepare(options.folder, checkpoint)
         _fill_store(stage, options)
         return play(stage, options)
@@ -148,10 +154,11 @@ def _state(answer: HookCall) -> str:
     return str(answer.body["cards"][0]["extension"][ASSESSMENT]["state"])
 
 
-def _checkpoint(data: Path | None) -> Path:
-    """The shipped demo checkpoint, or one trained on the folder's train split."""
+def _checkpoint(data: Path | None, name: str) -> Path:
+    """The checkpoint asked for, or one trained on the folder's train split."""
     if data is None:
-        return DEMO_CHECKPOINT
+        shipped = CHECKPOINTS / name
+        return shipped if shipped.is_dir() else Path(name).resolve()
     # Imported here: without a folder the demo itself needs no torch.
     from model.datasets.trimodal_folder import training_digest
 
@@ -234,6 +241,12 @@ def _options() -> argparse.Namespace:
         "--data", type=Path, help="folder of cases: cases.jsonl and images/"
     )
     parser.add_argument("--limit", type=int, help="at most so many cases of the folder")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("TRIVIUM_CHECKPOINT") or SERVED,
+        help="shipped checkpoint by name (small, demo) or a checkpoint folder; without "
+        f"--data only (default: TRIVIUM_CHECKPOINT, else {SERVED})",
+    )
     return parser.parse_args()
 
 

@@ -15,6 +15,9 @@ from model.datasets import commands as data
 from model.errors import ModelError
 from model.evaluation import commands as evaluation
 from model.explain import commands as explain
+from model.films import commands as films
+from model.films import small_commands
+from model.language import commands as language
 from model.network import describe
 from model.training import ablation_command
 from model.training import commands as training
@@ -29,6 +32,11 @@ COMMANDS: dict[
         "train, calibrate and write a checkpoint",
         training.add_train_options,
         training.train,
+    ),
+    "refit": (
+        "fit statistics and calibration of a checkpoint again; weights stay",
+        training.add_refit_options,
+        training.refit,
     ),
     "ablate-losses": (
         "what each loss brings, one row per loss",
@@ -55,6 +63,16 @@ COMMANDS: dict[
         data.add_datasets_options,
         data.datasets,
     ),
+    "films-trimodal": (
+        "fusion on real films joined to synthetic notes and values",
+        small_commands.add_trimodal_options,
+        small_commands.trimodal,
+    ),
+    "build-small": (
+        "build the checkpoint that has seen real films and real language",
+        small_commands.add_small_options,
+        small_commands.small,
+    ),
     "explain-report": (
         "measure explanations against what was planted",
         explain.add_report_options,
@@ -64,6 +82,16 @@ COMMANDS: dict[
         "one synthetic case explained as a picture",
         explain.add_explain_options,
         explain.explain,
+    ),
+    "films": (
+        "teach the image encoder real films, and report what it reads",
+        films.add_films_options,
+        films.films,
+    ),
+    "language": (
+        "text tasks: masked words, entities, links, questions, summaries",
+        language.add_language_options,
+        language.language,
     ),
     "describe": (
         "parameters and multiply-adds of each part of a preset",

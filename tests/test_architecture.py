@@ -20,7 +20,6 @@ LONG_FUNCTIONS = frozenset(
         "audit/migrations/keys/versions/r0001_first.py:upgrade",
         # One constructor call and the draws that fill it, in the order of the draws.
         "model/synthetic/generate.py:_case",
-        "model/training/synthetic_run.py:run_synthetic",
     }
 )
 # The two boundaries that may catch everything; both audit or record what they caught.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.baselines.tables import SCORES, Section, with_interval
 
+_RIVALS = ("baseline", "shortcut")
 _KINDS = {
     "model": "the model",
     "baseline": "baseline",
@@ -51,14 +52,11 @@ def _task(task: Mapping[str, Any]) -> Section:
             ]
         )
     have = ", ".join(f"{count} with {name}" for name, count in task["have"].items())
-    best = max(
-        (row for row in task["rows"] if row["kind"] == "shortcut"),
-        key=lambda row: float(row["auroc"]["value"]),
-    )
+    full = next(row for row in task["rows"] if row["kind"] == "model")
+    against = " ".join(_beside(full, task["rows"], kind) for kind in _RIVALS)
     note = (
         f"{task['patients']} patients ({task['positives']} positive; {have}), "
-        f"{task['images']} images. {task['caution']} Best shortcut: {best['name']}, "
-        f"AUROC {with_interval(best['auroc'])}."
+        f"{task['images']} images. {task['caution']} {against}"
     )
     return Section(
         task["title"],
@@ -74,4 +72,20 @@ def _task(task: Mapping[str, Any]) -> Section:
             "full minus this, AUROC",
         ),
         rows,
+    )
+
+
+def _beside(
+    full: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], kind: str
+) -> str:
+    """The best row of a kind, and whether the model's AUROC differs from it."""
+    rivals = [row for row in rows if row["kind"] == kind]
+    best = max(rivals, key=lambda row: float(row["auroc"]["value"]))
+    gap = best["full_minus"]
+    verdict = "not told apart from it"
+    if gap["low"] > 0 or gap["high"] < 0:
+        verdict = "above it" if gap["low"] > 0 else "BELOW it"
+    return (
+        f"Best {kind}: {best['name']}, AUROC {with_interval(best['auroc'])}; the model "
+        f"({with_interval(full['auroc'])}) is {verdict}."
     )

@@ -46,7 +46,30 @@ def add_compare_options(parser: Parser) -> None:
         help="train and score again what is kept (needed after a change of the code)",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 below a bar")
+    _add_local_options(parser)
     _add_output_options(parser)
+
+
+def _add_local_options(parser: Parser) -> None:
+    """Encoders from this disk in the place of the preset's."""
+    parser.add_argument(
+        "--image-backbone", default="", metavar="NAME", help="timm architecture"
+    )
+    parser.add_argument(
+        "--image-weights",
+        default="",
+        metavar="PATH",
+        help="its safetensors file or folder on this disk",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=0, help="side of its films; 0: the preset's"
+    )
+    parser.add_argument(
+        "--text-folder",
+        default="",
+        metavar="FOLDER",
+        help="BERT, ClinicalBERT or MegatronBERT folder with vocab.txt",
+    )
 
 
 def _add_output_options(parser: Parser) -> None:
@@ -66,6 +89,7 @@ def compare(arguments: Arguments) -> int:
     from model.baselines.report import build_report
     from model.baselines.settings import CompareSettings
     from model.baselines.tables import comparison_intro, comparison_sections
+    from model.training.local_encoders import LocalEncoders
     from model.training.train import TrainSettings
 
     settings = CompareSettings(
@@ -76,6 +100,12 @@ def compare(arguments: Arguments) -> int:
         parameters=arguments.parameters,
         draws=arguments.draws,
         train=TrainSettings(threads=arguments.threads),
+        local=LocalEncoders(
+            arguments.image_backbone,
+            arguments.image_weights,
+            arguments.image_size,
+            text=arguments.text_folder,
+        ),
     )
     results = run_comparison(
         settings,
@@ -86,21 +116,40 @@ def compare(arguments: Arguments) -> int:
     report = build_report(settings, results)
     sections = comparison_sections(report)
     heading = "The tri-modal model beside its baselines"
-    _show(arguments, report, heading, comparison_intro(report), sections)
+    command = (
+        f"trivium-model compare --seeds {arguments.seeds} --cases {arguments.cases} "
+        f"--held-out {arguments.held_out} --tested {arguments.tested} "
+        f"--parameters {arguments.parameters}{_local_words(arguments)} --markdown FILE"
+    )
+    _show(arguments, report, (heading, comparison_intro(report), command), sections)
     met = all(check["holds"] for check in report["checks"])
     return 0 if met or not arguments.strict else 1
+
+
+def _local_words(arguments: Arguments) -> str:
+    """The options on encoders, without the place of a file."""
+    words = ""
+    if arguments.image_backbone:
+        words += f" --image-backbone {arguments.image_backbone}"
+    if arguments.image_size:
+        words += f" --image-size {arguments.image_size}"
+    words += " --image-weights PATH" if arguments.image_weights else ""
+    return words + (" --text-folder FOLDER" if arguments.text_folder else "")
 
 
 def _show(
     arguments: Arguments,
     report: Mapping[str, Any],
-    heading: str,
-    intro: str,
+    words: tuple[str, str, str],
     sections: Any,
 ) -> None:
-    """JSON or tables on standard output, and the Markdown file where asked for."""
+    """JSON or tables on standard output, and the Markdown file where asked for.
+
+    ``words`` are the heading, the introduction and the command of the page.
+    """
     from model.baselines.tables import as_markdown, as_text
 
+    heading, intro, command = words
     if arguments.json:
         print(json.dumps(report, indent=2))
     else:
@@ -108,7 +157,7 @@ def _show(
     if arguments.markdown:
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(
-            as_markdown(heading, intro, sections), encoding="utf-8"
+            as_markdown(heading, intro, sections, command), encoding="utf-8"
         )
 
 
@@ -140,5 +189,10 @@ def cases(arguments: Arguments) -> int:
         progress=not arguments.quiet,
     )
     heading = "Real cases: the model beside baselines and shortcuts"
-    _show(arguments, report, heading, case_intro(report), case_sections(report))
+    command = (
+        f"trivium-model cases --data {arguments.data.resolve().name} "
+        f"--repeats {arguments.repeats} --seed {arguments.seed} --markdown FILE"
+    )
+    words = (heading, case_intro(report), command)
+    _show(arguments, report, words, case_sections(report))
     return 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from model.errors import ConfigurationError
+from model.training.local_encoders import LocalEncoders
 from model.training.optimise import Schedule
 from model.training.train import TrainSettings
 
@@ -23,7 +24,8 @@ class CompareSettings:
     ``train`` is the recipe of the tri-modal model; the encoders of S1 come from it for
     every method, and the fusion variants share its fusion schedules. ``contrastive``
     aligns image and note (as many passes as the fusion gets), ``head`` fits a method's
-    own classifier on its finished embeddings or one encoder's state.
+    own classifier on its finished embeddings or one encoder's state. ``local`` puts
+    encoders from this disk in the place of the preset's, for every method alike.
     """
 
     seeds: int = 3
@@ -35,6 +37,7 @@ class CompareSettings:
     contrastive: Schedule = Schedule(epochs=6, rate=1e-3, batch=128, average=0.98)
     head: Schedule = Schedule(epochs=14, rate=4e-3, batch=256, average=0.98)
     draws: int = 1_000
+    local: LocalEncoders = LocalEncoders()
 
     def __post_init__(self) -> None:
         """Refuse sizes that nothing can be learnt from.
@@ -60,12 +63,14 @@ class CompareSettings:
     def encoder_digest(self) -> str:
         """Of the settings that change the encoders' weights."""
         recipe = self.train
+        local = [asdict(self.local)] if self.local else []
         return _digest(
             self.cases,
             self.parameters,
             recipe.preset,
             recipe.pieces,
             [_plain(schedule) for schedule in recipe.encoders],
+            *local,
         )
 
     def digest(self) -> str:

@@ -30,6 +30,7 @@ from model.network.inputs import MODALITIES
 from model.synthetic.case import SynthCase
 from model.synthetic.ceiling import COALITIONS, posterior
 from model.synthetic.latents import Split
+from model.training.local_encoders import build_with
 from model.training.stages import Prepared, cache_tokens, train_encoder
 from model.training.synthetic_run import SyntheticRun
 from model.training.synthetic_set import LABEL, synthetic_cases, synthetic_set
@@ -123,11 +124,13 @@ def prepare_shared(
 
     Raises:
         CheckpointError: the kept weights are damaged or of another shape.
+        EncoderWeightsError, RemoteModelError: encoders from disk that do not fit.
     """
     recipe = settings.recipe(seed)
     configure_threads(recipe.threads)
     seeds = SyntheticRun().seeds(seed)
     sizes = preset(recipe.preset, vocabulary=1, codes=1, labels=(LABEL,))
+    side = settings.local.image_config(sizes).size
 
     def draw(n: int, purpose: str, split: Split) -> list[SynthCase]:
         return synthetic_cases(
@@ -135,7 +138,7 @@ def prepare_shared(
             seeds[purpose],
             split=split,
             parameters=settings.parameters,
-            image_size=sizes.image.size,
+            image_size=side,
         )
 
     drawn = (
@@ -146,7 +149,10 @@ def prepare_shared(
     sets = [synthetic_set(cases) for cases in drawn]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, vocabulary = build(sets[0], recipe)
+        if settings.local:
+            model, vocabulary = build_with(sets[0], recipe, settings.local)
+        else:
+            model, vocabulary = build(sets[0], recipe)
         prepared = [prepare(part, vocabulary, model.config, _CPU) for part in sets]
         _teach_encoders(model, sets[0], prepared[0], recipe, cache)
     model.eval()

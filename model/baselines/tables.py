@@ -37,9 +37,13 @@ def as_text(heading: str, intro: str, sections: Sequence[Section]) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(heading: str, intro: str, sections: Sequence[Section]) -> str:
-    """A whole Markdown document, ending in a newline."""
-    lines = [f"# {heading}", "", intro]
+def as_markdown(
+    heading: str, intro: str, sections: Sequence[Section], command: str = ""
+) -> str:
+    """A whole Markdown document, ending in a newline; ``command`` is what wrote it."""
+    lines = [f"# {heading}", ""]
+    lines += [f"Written by `{command}`.", ""] if command else []
+    lines.append(intro)
     for section in sections:
         lines += ["", f"## {section.title}", ""]
         lines += [section.note, ""] if section.note else []

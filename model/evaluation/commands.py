@@ -23,6 +23,14 @@ Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
 
 
+#: Options that bound parts of the whole report, and their defaults in words.
+_SIZES = {
+    "shifted": ("cases that shifts and probes are measured on", "2000"),
+    "served": ("records that go one by one through the predictor", "300"),
+    "explained": ("cases whose explanations are measured", "200"),
+}
+
+
 def add_evaluate_options(parser: Parser) -> None:
     """Options of ``trivium-model evaluate``."""
     parser.add_argument(
@@ -46,6 +54,16 @@ def add_evaluate_options(parser: Parser) -> None:
         metavar="CHECKPOINT",
         help="second checkpoint folder, compared on the same cases",
     )
+    _add_report_options(parser)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="0: one per core")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument("--strict", action="store_true", help="exit 1 below a bar")
+
+
+def _add_report_options(parser: Parser) -> None:
+    """What only the whole report knows."""
     parser.add_argument(
         "--out",
         type=Path,
@@ -59,13 +77,21 @@ def add_evaluate_options(parser: Parser) -> None:
         help="with --out: write a model card from the report",
     )
     parser.add_argument(
+        "--document",
+        type=Path,
+        metavar="PATH",
+        help="with --out: also the Markdown report there, its plots beside it",
+    )
+    for name, (what, usual) in _SIZES.items():
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            metavar="N",
+            help=f"with --out: {what}; {usual} when not given",
+        )
+    parser.add_argument(
         "--quick", action="store_true", help="with --out: few cases, to try it"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="0: one per core")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    parser.add_argument("--strict", action="store_true", help="exit 1 below a bar")
 
 
 def evaluate(arguments: Arguments) -> int:
@@ -78,8 +104,11 @@ def evaluate(arguments: Arguments) -> int:
     from model.inference.runtime import choose_device, configure_threads
     from model.inference.weights import load_checkpoint
 
-    if arguments.out is None and (arguments.model_card or arguments.quick):
-        raise ConfigurationError("--model-card and --quick need --out")
+    only_whole = ("model_card", "document", "quick", *_SIZES)
+    if arguments.out is None and any(getattr(arguments, x) for x in only_whole):
+        raise ConfigurationError(
+            "--model-card, --document, --quick and the sizes of a report need --out"
+        )
     if arguments.out is not None and arguments.against is not None:
         raise ConfigurationError("--against is for the short table, without --out")
     configure_threads(arguments.threads)
@@ -116,6 +145,7 @@ def _whole(arguments: Arguments, checkpoint: LoadedCheckpoint) -> int:
     """Everything, into files."""
     from model.evaluation.markdown import headline, missed_lines
     from model.evaluation.report import full_report, verdicts
+    from model.inference.weights import write_manifest
 
     report = full_report(
         checkpoint,
@@ -126,6 +156,11 @@ def _whole(arguments: Arguments, checkpoint: LoadedCheckpoint) -> int:
         progress=not arguments.quiet,
     )
     write(report, arguments.out, arguments.model_card)
+    if arguments.document is not None:
+        document(report, arguments.document)
+    card = arguments.model_card
+    if card is not None and card.resolve().parent == checkpoint.folder.resolve():
+        write_manifest(checkpoint.folder)  # the card is one of the listed files
     if arguments.json:
         print(json.dumps(report, indent=2))
     else:
@@ -138,6 +173,8 @@ def _sizes(arguments: Arguments) -> Sizes:
     from model.evaluation.report import QUICK, Sizes
 
     sizes = QUICK if arguments.quick else Sizes(cases=4_000)
+    asked = {name: getattr(arguments, name) for name in _SIZES}
+    sizes = replace(sizes, **{name: n for name, n in asked.items() if n is not None})
     return sizes if arguments.cases is None else replace(sizes, cases=arguments.cases)
 
 
@@ -149,6 +186,9 @@ def typed(arguments: Arguments) -> str:
     words += ["--seed", str(arguments.seed), "--parameters", arguments.parameters]
     if arguments.cases is not None:
         words += ["--cases", str(arguments.cases)]
+    for name in _SIZES:
+        if getattr(arguments, name) is not None:
+            words += [f"--{name}", str(getattr(arguments, name))]
     words += ["--quick"] if arguments.quick else []
     return shlex.join([*words, "--out", arguments.out.name])
 
@@ -167,3 +207,26 @@ def write(report: dict[str, Any], folder: Path, card: Path | None) -> None:
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
         card.write_text(report_card(report), encoding="utf-8")
+
+
+def document(report: dict[str, Any], path: Path) -> None:
+    """Write the Markdown report with its plots as SVG files beside it.
+
+    Args:
+        report: As :func:`~model.evaluation.report.full_report` returns it.
+        path: Of the text; the plots are named after it.
+    """
+    from model.evaluation import plots
+    from model.evaluation.markdown import to_markdown
+
+    drawn = {
+        "coalitions": plots.coalition_bars(report),
+        "reliability": plots.reliability(report),
+        "robustness": plots.robustness_bars(report),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = []
+    for name, picture in drawn.items():
+        names.append(f"{path.stem}-{name}.svg")
+        (path.parent / names[-1]).write_text(picture + "\n", encoding="utf-8")
+    path.write_text(to_markdown(report, names), encoding="utf-8")

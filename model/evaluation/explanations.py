@@ -15,6 +15,7 @@ from model.synthetic.latents import Severity
 
 _MEASURES = "model.explain.measures"
 _SCORE = "explainability_score"
+_NO_CASE = "no case of this kind among those explained"
 _LOOKED_AT = 60
 
 
@@ -52,8 +53,10 @@ def figures(report: Mapping[str, Any], path: str = "") -> Iterator[Row]:
             value=None if value is None else float(value),
             target="" if target is None else str(target),
             holds=report.get("holds"),
+            low=report.get("low"),
+            high=report.get("high"),
             n=int(report.get("n") or 0),
-            note=str(report.get("note") or ""),
+            note=str(report.get("note") or ("" if value is not None else _NO_CASE)),
         )
         return
     for name, part in report.items():

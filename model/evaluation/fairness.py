@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from model.evaluation.note_shifts import TELEGRAPHIC
 from model.evaluation.resampling import Interval, Metric, bootstrap, resamples
 from model.evaluation.robustness import other_site
 from model.evaluation.rows import Row, at_most, judged
-from model.evaluation.scores import Floats, auroc, recall
+from model.evaluation.scores import Floats, all_scores, auroc, recall
 from model.synthetic.case import SynthCase
 from model.synthetic.ceiling import posterior
 
@@ -80,9 +81,17 @@ def subgroup_table(
                         sensitivity, chance[rows], bench.truth[rows]
                     ).to_json(),
                     "ceiling": auroc(best[rows], bench.truth[rows]),
+                    "decided": _decided(chance[rows], bench.truth[rows]),
                 }
             )
     return table
+
+
+def _decided(chance: Floats, truth: Floats) -> dict[str, float | None]:
+    """Accuracy, precision, recall and F1 at one half; None where not defined."""
+    found = all_scores(chance, truth)
+    names = ("accuracy", "precision", "recall", "f1")
+    return {name: None if isnan(found[name]) else found[name] for name in names}
 
 
 def _at(threshold: float) -> Metric:

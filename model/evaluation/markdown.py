@@ -84,7 +84,7 @@ def coalition_cells(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def subgroup_cells(report: Mapping[str, Any]) -> list[list[str]]:
-    """Each subgroup with its AUROC and sensitivity."""
+    """Each subgroup with its scores and its sensitivity."""
     return [
         [
             row["attribute"],
@@ -92,6 +92,7 @@ def subgroup_cells(report: Mapping[str, Any]) -> list[list[str]]:
             str(row["n"]),
             with_interval(row["auroc"]),
             number(row["ceiling"]),
+            *(number(row["decided"][s]) for s in SCORES[2:]),
             with_interval(row["recall"]),
         ]
         for row in report["subgroups"]
@@ -99,7 +100,8 @@ def subgroup_cells(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 SUBGROUP_HEADINGS = (
-    "attribute", "group", "n", "AUROC (95 %)", "ceiling", "sensitivity (95 %)",
+    "attribute", "group", "n", "AUROC (95 %)", "ceiling", *HEADINGS[2:],
+    "sensitivity at the threshold (95 %)",
 )  # fmt: skip
 
 
@@ -126,19 +128,25 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     model, data = report["model"], report["data"]
     return [
         f"Model: {model['name']} {model['version']}, preset {model['preset']}, "
-        f"{model['parameters']:,} parameters, digest {model['sha256'][:16]}.",
+        f"{model['parameters']:,} parameters, digest of the weights "
+        f"{model['weights_sha256'][:16]}.",
         f"Trained on: {model['trained_on']}.",
         f"Cases: {data['cases']:,} {data['source']} ones, parameter set "
         f"{data['parameters']}, seed {data['seed']}, prevalence "
         f"{data['prevalence']:.3f}; shifts on {data['shifted']:,}, served one by one "
         f"{data['served']:,}, resampled {data['draws']:,} times.",
         f"Decision threshold: {data['threshold']:.4f}; precision, recall, F1 and "
-        "accuracy of the coalition table are taken at one half.",
+        "accuracy of all tables are taken at one half.",
     ]
 
 
-def to_markdown(report: Mapping[str, Any]) -> str:
-    """The whole report."""
+def to_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The whole report.
+
+    Args:
+        report: As :func:`~model.evaluation.report.full_report` returns it.
+        pictures: File names of plots that lie beside the text.
+    """
     parts = ["# Evaluation report", *describe(report)]
     if report["command"]:
         parts.append(f"Printed by:\n\n    {report['command']}")
@@ -146,6 +154,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     parts += [
         "## Coalitions",
         table(("modalities", *HEADINGS), coalition_cells(report)),
+        *(f"![{name.rpartition('.')[0]}]({name})" for name in pictures),
     ]
     for section in report["sections"]:
         parts += [f"## {section['title']}", section_table(section)]

@@ -16,6 +16,7 @@ from model.evaluation.bench import Bench
 from model.evaluation.coalitions import Coalition
 from model.evaluation.evaluate import FULL
 from model.evaluation.resampling import paired_bootstrap
+from model.evaluation.robustness import decided
 from model.evaluation.rows import Row, at_most
 from model.evaluation.scores import auroc
 
@@ -35,10 +36,11 @@ def missing_rows(bench: Bench, coalitions: Mapping[str, Coalition]) -> list[Row]
             often = (truth == 1) == ill
             chance = np.where(often, OFTEN, SELDOM)
             gone = bench.random(500 + number, int(ill)).random(len(truth)) < chance
+            chance_now = np.where(gone, rest.chance, full.chance)
             found = paired_bootstrap(
                 auroc,
                 np.where(gone, rest.best, full.best),
-                np.where(gone, rest.chance, full.chance),
+                chance_now,
                 truth,
                 draws=bench.draws,
                 seed=bench.seed,
@@ -50,6 +52,7 @@ def missing_rows(bench: Bench, coalitions: Mapping[str, Coalition]) -> list[Row]
                     f"{whom}, {SELDOM:.0%} of the others",
                     found,
                     BELOW,
+                    note=decided(chance_now, truth),
                 )
             )
     return rows

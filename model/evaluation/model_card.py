@@ -57,8 +57,8 @@ AUROC {auroc:.4f} (95 % interval {low:.4f} to {high:.4f}, bootstrap over {n:,} c
 with all three modalities. The ceiling is the score of the exact posterior on the same
 cases.
 
-| modalities | AUROC | ceiling | accuracy | ECE | Brier |
-|---|---|---|---|---|---|
+| modalities | AUROC | ceiling | accuracy | precision | recall | F1 | ECE | Brier |
+|---|---|---|---|---|---|---|---|---|
 {rows}
 {unstaged}
 ## Limits
@@ -75,6 +75,15 @@ _STAGED = (
     "pattern; the image encoder also on which patches the lesion covers), then the\n"
     "fusion module on frozen tokens with modality dropout, first on one pooled token\n"
     "per modality, then on all tokens; then calibration on held-out cases."
+)
+_VARIED = (
+    "\n\nA share of the training cases is shown as other sites would have sent them:\n"
+    "films turned, scaled and toned, headings in another case, values without flags.\n"
+    "Held-out cases are plain."
+)
+_WATCHED = (
+    "\n\nSentences unlike all training notes are not read, and values that look like\n"
+    "another unit's are left out; both are said beside the estimate."
 )
 _WHOLE = "End to end from scratch, all parameters at once, with modality dropout."
 
@@ -95,8 +104,8 @@ def model_card(record: Mapping[str, Any], validation: Validation) -> str:
         cases=data["cases"],
         held_out=data["held_out"],
         tested=data["tested"],
-        training=_STAGED if record["staged"] else _WHOLE,
-        command=_command(record),
+        training=how_trained(record),
+        command=rebuilt_by(record),
         auroc=validation.value,
         low=validation.low,
         high=validation.high,
@@ -106,18 +115,31 @@ def model_card(record: Mapping[str, Any], validation: Validation) -> str:
     )
 
 
-def _command(record: Mapping[str, Any]) -> str:
+def how_trained(record: Mapping[str, Any]) -> str:
+    """The recipe in words."""
+    recipe = _STAGED if record["staged"] else _WHOLE
+    recipe += _VARIED if record["data"].get("varied") else ""
+    return recipe + (_WATCHED if record.get("settings", {}).get("watch") else "")
+
+
+def rebuilt_by(record: Mapping[str, Any]) -> str:
     """The command that trains this checkpoint again."""
+    varied = record["data"].get("varied")
     flag = "" if record["staged"] else " --unstaged"
-    return (
+    flag += "" if varied else " --plain"
+    command = (
         f"trivium-model train --preset {record['preset']} --data synthetic "
         f"--cases {record['data']['cases']} --seed {record['seeds']['train']}{flag}"
     )
+    if record.get("settings", {}).get("watch") and not varied:
+        command += " --out plain\n    trivium-model refit plain --out checkpoint"
+    return command
 
 
 def _row(name: str, row: Mapping[str, float]) -> str:
     return (
         f"| {name} | {row['auroc']:.4f} | {row['ceiling']:.4f} | {row['accuracy']:.3f} "
+        f"| {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
         f"| {row['ece']:.3f} | {row['brier']:.3f} |"
     )
 

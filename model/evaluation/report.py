@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import ConfigurationError
+from model.evaluation.abstentions import abstention_rows
 from model.evaluation.bench import Bench
 from model.evaluation.coalitions import (
     calibration_rows,
@@ -19,6 +20,7 @@ from model.evaluation.coalitions import (
     coalition_table,
     curves,
     discrimination_rows,
+    paper_rows,
 )
 from model.evaluation.evaluate import refuse_training_seed
 from model.evaluation.explanations import examples, explanation_rows
@@ -26,11 +28,13 @@ from model.evaluation.fairness import fairness_rows
 from model.evaluation.hallucination import hallucination_rows
 from model.evaluation.kept_tasks import kept_rows
 from model.evaluation.missingness import missing_rows
+from model.evaluation.model_card import how_trained, rebuilt_by
 from model.evaluation.note_probes import note_rows
 from model.evaluation.robustness import robustness_rows
 from model.evaluation.rows import Row
 from model.evaluation.shortcut import shortcut_rows
-from model.inference.weights import LoadedCheckpoint
+from model.inference.weights import WEIGHTS_FILE, LoadedCheckpoint
+from model.jobs.model_identity import read_manifest
 from model.synthetic.latents import Split
 from model.training.synthetic_set import LABEL, synthetic_cases
 
@@ -111,7 +115,9 @@ def _measured(bench: Bench, sizes: Sizes) -> dict[str, Any]:
     explained, measures = explanation_rows(bench, sizes.explained)
     sections: dict[str, list[Row]] = {
         "Discrimination": discrimination_rows(bench, chances),
+        "The paper's ablation": paper_rows(bench, chances),
         "Calibration": calibration_rows(bench, chances),
+        "Abstention": abstention_rows(bench, chances),
         "Robustness": robustness_rows(bench),
         "Missing evidence": missing_rows(bench, chances),
         "Fairness": fair,
@@ -145,6 +151,19 @@ def _model(checkpoint: LoadedCheckpoint) -> dict[str, Any]:
         "label": LABEL,
         "preset": checkpoint.preset,
         "parameters": parameters,
+        "weights_sha256": read_manifest(checkpoint.folder)[1][WEIGHTS_FILE],
+        **_origin(checkpoint.training),
+    }
+
+
+def _origin(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How the weights were made and what an end-to-end run reached, where known."""
+    if training.get("data", {}).get("source") != "synthetic":
+        return {}
+    return {
+        "how_trained": how_trained(training),
+        "rebuilt_by": rebuilt_by(training),
+        "unstaged": training.get("unstaged"),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model.evaluation.evaluate import FULL
 from model.evaluation.markdown import (
     HEADINGS,
     SUBGROUP_HEADINGS,
@@ -49,6 +50,7 @@ def report_card(report: Mapping[str, Any]) -> str:
         _USE.format(label=report["model"]["label"]).strip(),
         "## Model and data",
         "\n".join(f"- {line}" for line in describe(report)),
+        *_training(report["model"]),
         "## Figures",
         command,
         table(("modalities", *HEADINGS), coalition_cells(report)),
@@ -66,3 +68,20 @@ def report_card(report: Mapping[str, Any]) -> str:
         _LIMITS,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _training(model: Mapping[str, Any]) -> list[str]:
+    """The recipe and the command that makes the weights again, where known."""
+    if "how_trained" not in model:
+        return []
+    parts = ["## How it was trained", model["how_trained"]]
+    parts.append(f"Rebuilt by:\n\n    {model['rebuilt_by']}")
+    other = model["unstaged"]
+    if other:
+        parts.append(
+            "The same network trained end to end from scratch "
+            f"({other['cases']:,} cases, {other['epochs']} epochs) reached an AUROC of "
+            f"{other['coalitions'][FULL]['auroc']:.4f} with all three modalities. "
+            "Printed by:\n\n    trivium-model evaluate"
+        )
+    return parts

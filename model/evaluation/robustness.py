@@ -16,7 +16,7 @@ from model.evaluation import film_shifts, note_shifts, value_shifts
 from model.evaluation.bench import Bench, probability, refused
 from model.evaluation.resampling import Difference, paired_bootstrap
 from model.evaluation.rows import Row, at_most, judged, reported
-from model.evaluation.scores import auroc, share
+from model.evaluation.scores import Floats, all_scores, auroc, share
 from model.evaluation.unit_errors import unit_rows
 from model.jobs.prediction import Prediction
 
@@ -81,16 +81,32 @@ def robustness_rows(bench: Bench) -> list[Row]:
 
 def drop(bench: Bench, shift: Shift, number: int) -> Difference:
     """AUROC before minus after the shift, both forced, on the same cases."""
+    return _lost(bench, after(bench, shift, number))
+
+
+def after(bench: Bench, shift: Shift, number: int) -> Floats:
+    """Forced probabilities after the shift: (n,)."""
     records = changed(bench, shift.change, number, bench.records[bench.shifted])
-    after = probability(bench.logits(records, shift.name))
+    return probability(bench.logits(records, shift.name))
+
+
+def _lost(bench: Bench, chance: Floats) -> Difference:
     return paired_bootstrap(
         auroc,
         bench.chance[bench.shifted],
-        after,
+        chance,
         bench.truth[bench.shifted],
         draws=bench.draws,
         seed=bench.seed,
     )
+
+
+def decided(chance: Floats, truth: Floats) -> str:
+    """AUROC and, at one half, accuracy, precision, recall and F1 in words."""
+    found = all_scores(chance, truth)
+    names = ("auroc", "accuracy", "precision", "recall", "f1")
+    words = ("AUROC", "accuracy", "precision", "recall", "F1")
+    return ", ".join(f"{word} {found[name]:.3f}" for word, name in zip(words, names))
 
 
 def changed(
@@ -106,11 +122,15 @@ def changed(
 
 
 def _cost_row(bench: Bench, number: int, shift: Shift) -> Row:
-    found = drop(bench, shift, number)
+    chance = after(bench, shift, number)
+    found = _lost(bench, chance)
     some = changed(bench, shift.change, number, bench.records[: bench.served_cases])
     answers = bench.serve(some, f"{shift.name}: served")
     gone = share(int(refused(answers).sum()), len(answers))
-    note = f"the predictor refuses {gone.value:.1%} of {gone.n}"
+    note = (
+        f"after: {decided(chance, bench.truth[bench.shifted])}; the predictor refuses "
+        f"{gone.value:.1%} of {gone.n}"
+    )
     name = f"AUROC lost: {shift.name}"
     if not shift.mild:
         return reported(name, found, note=f"not mild; {note}")

@@ -3,11 +3,15 @@
 The case is written as FHIR Observations, one unit is damaged, and the adapters read it
 back: a value is *caught* when it is not used afterwards, or when the predictor refuses.
 
-Three kinds: a unit that nobody knows, no unit at all, and the number of another unit in
+Four kinds: a unit that nobody knows, no unit at all, and the number of another unit in
 use for that quantity under the label of the canonical one (leukocytes 14,000 instead
-of 14). The last cannot always be told from a true value: mg/dL for mg/L of C-reactive
-protein is a tenth, and a tenth is a healthy patient's. A fourth row is the control: a
-right number under its right, other unit must change nothing.
+of 14), as software converts it, with all its digits, and rounded to three figures, as a
+laboratory prints it. The last cannot always be told from a true value: a rounded number
+that is usual in both units, of a code that goes with no other, shows nothing. A zero is
+the same in every unit and is not damaged.
+
+Three controls: a right number under its right, other unit must change nothing, plain
+values must not be doubted, and what slips through must not sway the estimate.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from fhir_adapters.assemble import Received, assemble
 from fhir_adapters.code_systems import MEASUREMENTS, Conversion
 from fhir_adapters.patient_record import PatientRecord
 from model.evaluation.bench import Bench
-from model.evaluation.rows import Row, at_most, judged, not_measured
+from model.evaluation.rows import Row, at_most, judged, not_measured, reported
 from model.evaluation.scores import share
+from model.inference.doubtful_units import without_doubtful_units
+from model.inference.possible_values import is_possible
 from model.synthetic.case import SynthCase
 from model.synthetic.emit import to_fhir
 
@@ -34,7 +40,9 @@ Quantity = dict[str, Any]
 Damage = Callable[[str, Quantity, np.random.Generator], bool]
 
 SAME_LOGIT = 1e-3
+FALSE_ALARMS = 0.002
 _UNKNOWN = "arb.units"
+_DOUBTS = frozenset({"impossible_value", "doubtful_unit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,17 @@ class Damaged:
 
 
 def unit_rows(bench: Bench) -> list[Row]:
-    """Three kinds of damage, and the control."""
+    """Four kinds of damage, and the controls."""
     kinds: tuple[tuple[str, Damage], ...] = (
         ("a unit that nobody knows", unknown_unit),
         ("no unit", missing_unit),
         ("the number of another unit", other_number),
+        ("the number of another unit, rounded", rounded_number),
     )
-    rows = [_caught(bench, number, *kind) for number, kind in enumerate(kinds)]
-    return [*rows, _control(bench)]
+    rows = []
+    for number, kind in enumerate(kinds):
+        rows += _caught(bench, number, *kind)
+    return [*rows, _control(bench), _alarms(bench)]
 
 
 def unknown_unit(loinc: str, quantity: Quantity, random: np.random.Generator) -> bool:
@@ -72,9 +83,17 @@ def missing_unit(loinc: str, quantity: Quantity, random: np.random.Generator) ->
 def other_number(loinc: str, quantity: Quantity, random: np.random.Generator) -> bool:
     """The number as another unit in use would have it, under the old label."""
     chosen = _other_unit(loinc, random)
-    if chosen is None:
+    if chosen is None or not quantity["value"]:
         return False
     quantity["value"] = _in_other_unit(quantity["value"], chosen[1])
+    return True
+
+
+def rounded_number(loinc: str, quantity: Quantity, random: np.random.Generator) -> bool:
+    """The same, with three figures."""
+    if not other_number(loinc, quantity, random):
+        return False
+    quantity["value"] = Decimal(f"{float(quantity['value']):.3g}")
     return True
 
 
@@ -150,32 +169,43 @@ def _decimals(value: Any) -> Any:
     return Decimal(str(value)) if isinstance(value, float) else value
 
 
-def _caught(bench: Bench, number: int, name: str, damage: Damage) -> Row:
-    """Share of damaged values that no estimate rests on."""
+def _caught(bench: Bench, number: int, name: str, damage: Damage) -> list[Row]:
+    """Share of damaged values that no estimate rests on, and what the others do."""
     title = f"caught: {name}"
-    stopped, through = 0, Counter[str]()
+    through: list[tuple[int, Damaged]] = []
     some = zip(bench.cases[: bench.served_cases], bench.records)
     found = [
-        damaged(case, record, damage, bench.random(900 + number, row))
+        (row, one)
         for row, (case, record) in enumerate(some)
+        if (one := damaged(case, record, damage, bench.random(900 + number, row)))
     ]
-    made = [one for one in found if one is not None]
-    if not made:
-        return not_measured(title, "= 1", "no value could be damaged")
-    answers = bench.serve([one.record for one in made], title)
-    for one, answer in zip(made, answers):
+    if not found:
+        return [not_measured(title, "= 1", "no value could be damaged")]
+    answers = bench.serve([one.record for _, one in found], title)
+    for (row, one), answer in zip(found, answers):
         used = any(value.loinc == one.loinc for value in one.record.values)
-        doubted = any(w.code == "impossible_value" for w in answer.warnings)
+        doubted = any(w.code in _DOUBTS for w in answer.warnings)
         if used and answer.estimates and not doubted:
-            through[MEASUREMENTS[one.loinc].name] += 1
-        else:
-            stopped += 1
-    missed = ", ".join(f"{what} {count}" for what, count in through.most_common(6))
-    result = share(stopped, len(made))
-    note = f"passed as plausible: {missed}" if missed else "refused by the adapters"
-    return judged(
+            through.append((row, one))
+    counted = Counter(MEASUREMENTS[one.loinc].name for _, one in through)
+    missed = ", ".join(f"{what} {count}" for what, count in counted.most_common(6))
+    result = share(len(found) - len(through), len(found))
+    note = f"passed as plausible: {missed}" if missed else "none reached an estimate"
+    caught = judged(
         title, result.value, "= 1", result.value == 1.0, n=result.n, note=note
     )
+    return [caught, *_swayed(bench, name, through)]
+
+
+def _swayed(bench: Bench, name: str, through: list[tuple[int, Damaged]]) -> list[Row]:
+    """How far the estimate moves where a wrong value slipped through."""
+    if not through:
+        return []
+    title = f"logit change, largest, of those that passed: {name}"
+    before = bench.logits([bench.records[row] for row, _ in through], title)
+    moved = np.abs(bench.logits([one.record for _, one in through], title) - before)
+    return [reported(title, float(moved.max()), n=len(moved),
+                     note=f"mean {moved.mean():.3f}")]  # fmt: skip
 
 
 def _control(bench: Bench) -> Row:
@@ -195,3 +225,15 @@ def _control(bench: Bench) -> Row:
     after = bench.logits(kept, title)
     worst = float(np.abs(after - before).max())
     return at_most(title, worst, SAME_LOGIT, n=len(kept), note="largest of all")
+
+
+def _alarms(bench: Bench) -> Row:
+    """Share of plain values that are doubted or called impossible."""
+    doubted = total = 0
+    for record in bench.records[bench.shifted]:
+        total += len(record.values)
+        kept = without_doubtful_units(record, bench.checkpoint.vocabulary)
+        doubted += len(record.values) - sum(map(is_possible, kept.values))
+    return at_most(
+        "plain values that are doubted", doubted / max(total, 1), FALSE_ALARMS, n=total
+    )

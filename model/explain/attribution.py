@@ -1,25 +1,25 @@
-"""Which modality, which word, which value: attributions of one label's logit.
+"""Which modality and which word: attributions of one label's logit.
 
-All of them need the encoders' tokens and the fusion module only (the leave-one-out of
-values runs the small value encoder again): no raw encoder, no hook, no shared state, so
-every function is thread-safe and repeats itself exactly.
+All of them need the encoders' tokens and the fusion module only: no raw encoder, no
+hook, no shared state, so every function is thread-safe and repeats itself exactly.
 
-Attribution is not attention. Image regions are in ``grad_cam.py``.
+Attribution is not attention (``attention.py``). Image regions are in ``grad_cam.py``,
+measured values in ``left_out.py`` and ``value_path.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.explain.word_lists import STOP_WORDS
 from model.inference.calibration import PATTERNS, Calibration
-from model.jobs.explanation import ModalityShare, ValueScore, WordScore
+from model.jobs.explanation import ModalityShare, WordScore
 from model.network.fusion import Tokens, TriModalModel
-from model.network.inputs import IMAGE, MODALITIES, TEXT, VALUES, TriModalInputs
+from model.network.inputs import IMAGE, MODALITIES, TEXT, TriModalInputs
 
 # |S|! (2 - |S|)! / 3!: weight of joining a coalition of |S| among three players.
 SHAPLEY_WEIGHTS = (1 / 3, 1 / 6, 1 / 3)
@@ -194,52 +194,3 @@ def says_something(word: str) -> bool:
     """False for punctuation and for function words."""
     plain = word.strip().lower()
     return any(c.isalnum() for c in plain) and plain not in STOP_WORDS
-
-
-def value_scores(question: Question, loincs: Sequence[str]) -> tuple[ValueScore, ...]:
-    """Exact leave-one-out: how the calibrated logit changes with each value.
-
-    The value encoder runs once for all rows, because its tokens know of each other;
-    image and text tokens are used again. Where the last value is left out the
-    modality is absent, and that pattern's calibration applies.
-
-    Args:
-        question: The case.
-        loincs: LOINC code of each measurement token.
-
-    Returns:
-        Positive scores raise the estimate; in the order of the inputs.
-    """
-    inputs, tokens = question.inputs, question.tokens
-    count = len(loincs)
-    if not count or not bool(question.present[0, VALUES]):
-        return ()
-    rows = count + 1  # the last row keeps everything
-    kept = inputs.obs_mask.expand(rows, -1).clone()  # (R, Ns)
-    kept[torch.arange(count), torch.arange(count)] = False
-    present = question.present.expand(rows, -1).clone()  # (R, 3)
-    present[:, VALUES] = kept.any(1)
-    with torch.no_grad():
-        encoded = question.model.values_encoder(
-            *(
-                x.expand(rows, *x.shape[1:])
-                for x in (
-                    inputs.code,
-                    inputs.value,
-                    inputs.dt_hours,
-                    inputs.flag,
-                    inputs.kind,
-                )
-            ),
-            kept,
-        )  # (R, Ns, D)
-        repeated = replace(tokens.repeat(rows), values=encoded, values_mask=kept)
-        raw = question.model.fuse(repeated, present).logits[:, question.column]  # (R,)
-    logits = [
-        question.calibration.of(pattern, question.label).logit(value)
-        for pattern, value in zip(present.tolist(), raw.double().tolist())
-    ]
-    return tuple(
-        ValueScore(reference, loinc, logits[count] - logits[row])
-        for row, (reference, loinc) in enumerate(zip(inputs.value_ids[0], loincs))
-    )

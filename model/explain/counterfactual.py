@@ -28,7 +28,7 @@ from model.network.fusion import Tokens
 from model.network.inputs import FLAGS, TEXT, VALUES, TriModalInputs
 
 ROWS = 128  # most edits in one batch
-HALVINGS = 12
+CUTS, ROUNDS = 16, 3  # the way back is cut to a 4096th of itself
 MAX_PHRASES = 8
 NONE_FOUND = "none_found"
 
@@ -148,15 +148,15 @@ def _encoded_again(
 def _refined(
     question: Question, edit: Edit, threshold: float, wanted: bool, tried: int
 ) -> Counterfactual:
-    """Halve the way back to the measured number as long as the decision stays."""
+    """Narrow the way to the measured number down to where the decision turns."""
     near, far = float(edit.value.value), edit.after
-    for _ in range(HALVINGS):
-        middle = (near + far) / 2
-        (p,) = _after_edits(question, [replace(edit, after=middle)])
-        if (p >= threshold) == wanted:
-            far = middle
-        else:
-            near = middle
+    for _ in range(ROUNDS):
+        step = (far - near) / CUTS
+        tries = [replace(edit, after=near + step * k) for k in range(1, CUTS)]
+        reached = [(p >= threshold) == wanted for p in _after_edits(question, tries)]
+        # The nearest number that turns it; the far end is known to.
+        first = reached.index(True) + 1 if any(reached) else CUTS
+        near, far = near + step * (first - 1), near + step * first
     edit = replace(edit, after=_as_reported(edit.value.value, far))
     return Counterfactual(
         kind="value",

@@ -13,11 +13,11 @@ from model.explain.attribution import (
     image_path_gradient,
     modality_shares,
     text_path_gradient,
-    value_scores,
     word_scores,
 )
 from model.explain.counterfactual import counterfactual
 from model.explain.grad_cam import film_raised, heat_maps
+from model.explain.left_out import value_scores
 from model.explain.narrative import Parts, narrate
 from model.explain.phrases import note_words, phrase_scores, section_scores
 from model.explain.synergy import dividends, dominance_of

@@ -1,25 +1,26 @@
 """Which region of the film: gradient x token on the projected patch tokens.
 
-The leaves are the tokens that enter the fusion module, and the gradient comes from
-``torch.autograd.grad`` through that module alone: no hooks, no shared state.
+The leaves are the tokens that enter the fusion module. The gradient is the one of
+``attribution.image_path_gradient``: averaged over the path from zeroed tokens to the
+film's, in each coalition that the film can join, weighted as in its Shapley value. It
+comes from ``torch.autograd.grad`` through the fusion module alone: no hooks, no shared
+state, safe for threads.
 
-Two choices were made by measurement, on 400 synthetic test cases with the demonstration
-checkpoint (lesions cover .11 of the patches; ``tests/model/test_explain_quality.py``
-holds bounds below the figures):
+Three choices differ from Grad-CAM as it is known (Selvaraju et al., 2017):
 
-- *Each patch keeps its own gradient.* Classic Grad-CAM weighs a channel by the mean of
-  its gradient over all patches. For called positives the share of the map inside the
-  lesion is .93 against .61, and the strongest patch lies on the lesion in .99 against
-  .69 of the films (.23 and .44 for the label query's attention). The mean assumes that
-  a channel means the same everywhere; after a transformer it does not.
+- *Each patch keeps its own gradient.* Grad-CAM weighs a channel by the mean of its
+  gradient over all places, which assumes that a channel means the same everywhere;
+  after a transformer it does not.
+- *The gradient is that of a path, not of one point.* Where film, note and values say
+  the same the model is sure, and every gradient at the full input vanishes.
 - *A map is blank when the film as a whole did not raise the estimate*, by its exact
-  Shapley value. The raw peak cannot tell, because gradients shrink where the model is
-  sure: only .08 of the films with a clear finding exceed the 95th percentile of those
-  without one. With the Shapley value .99 of the films without a finding are blank and
-  none of those with a clear one.
+  Shapley value against the checkpoint's floor. A raw peak cannot tell.
 
 A map is never stretched to its own maximum, since that would make noise on a normal
-film look like evidence; its raw peak is published.
+film look like evidence; its raw peak is published. ``native_pixels.py`` draws it on the
+film's own pixels. What all this is worth is printed by ``trivium-model explain-report``
+(pointing, mass, deletion, blank maps on films without a finding, attention beside it)
+and kept in docs/explanations.md; ``tests/model/test_explain_quality.py`` holds bounds.
 """
 
 from __future__ import annotations

@@ -9,28 +9,33 @@ values, 1 - Shapley error, and verified sentences, which must be 1.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from model.errors import ConfigurationError, InferenceError
 from model.evaluation.evaluate import refuse_training_seed
 from model.explain.asked import Asked
-from model.explain.attribution import (
-    Question,
-    image_path_gradient,
-    text_path_gradient,
-)
-from model.explain.case_measures import Tally, measure_case
+from model.explain.attribution import coalition_values, modality_shares
+from model.explain.case_measures import measure_case
 from model.explain.explanation_of import explanation_of
-from model.explain.grad_cam import relevance_map
-from model.explain.perturbation import FILM_SHARES
-from model.explain.scoring import mean_of, rank_correlation, removal_area, score_of
+from model.explain.report_rows import (
+    Figure,
+    RowMaker,
+    at_most,
+    figure,
+    film_rows,
+    note_rows,
+    rule_rows,
+    value_rows,
+)
+from model.explain.sanity import MODULES, sanity_rows
+from model.explain.scoring import mean_of, score_of
 from model.explain.synergy import DOMINANCE_LIMIT, dominance
+from model.explain.tally import Tally
 from model.inference.abstention import AbstentionPolicy
 from model.inference.predictor import Predictor
 from model.inference.weights import LoadedCheckpoint
@@ -38,14 +43,13 @@ from model.jobs.explanation import ModalityShare
 from model.synthetic.case import SynthCase
 from model.synthetic.emit import to_record
 from model.synthetic.latents import Split
-from model.training.stages import fusion_parameters
 from model.training.synthetic_set import synthetic_cases
 
 SANITY_CASES = 40
 EXTRA_FALSE = 0.01
 CALIBRATION_CASES = 1000
 
-Figure = dict[str, Any]
+Shares = dict[str, list[tuple[ModalityShare, ...]]]
 
 
 def explanation_report(
@@ -55,6 +59,8 @@ def explanation_report(
     seed: int,
     progress: bool = True,
     calibration_cases: int = CALIBRATION_CASES,
+    modules: int = MODULES,
+    dominance_limit: float = DOMINANCE_LIMIT,
 ) -> dict[str, Any]:
     """Explain and measure every case.
 
@@ -65,11 +71,13 @@ def explanation_report(
         progress: Show a bar.
         calibration_cases: Cases of the calibration's own seed, for its share of false
             positives; 0, or a checkpoint that names no such seed: not compared.
+        modules: Randomised fusion modules that maps are compared with.
+        dominance_limit: Above it one modality dominates a label: an alert.
 
     Returns:
         Plain JSON: ``model``, ``data`` (cases, refused, called), ``figures`` (each with
-        value, target and ``holds``, None where there is no target) and
-        ``explainability_score`` with its ``parts``.
+        value, interval, target and ``holds``, None where there is no target),
+        ``alerts`` and ``explainability_score`` with its ``parts``.
 
     Raises:
         SeedRefusedError: the seed was used in training.
@@ -79,7 +87,7 @@ def explanation_report(
     predictor = Predictor.of(checkpoint, AbstentionPolicy(max_age_days=0))
     random = np.random.default_rng(seed)
     tally, refused = Tally(), 0
-    shares: list[tuple[ModalityShare, ...]] = []
+    shares: Shares = {label: [] for label in predictor.labels}
     kept: list[Asked] = []
     for case in tqdm(cases, "explain", disable=not progress):
         try:
@@ -89,15 +97,18 @@ def explanation_report(
             continue
         explanation = explanation_of(asked, checkpoint.vocabulary)
         measure_case(tally, case, asked, explanation, random)
-        shares.append(explanation.modalities)
+        _add_shares(shares, asked)
         if len(kept) < SANITY_CASES:
             kept.append(asked)
     if not tally.curves or not tally.numbers["comprehensiveness"]:
         raise ConfigurationError("too few cases are called positive to be measured")
-    figures = _figures(tally)
-    figures |= _sanity([asked.question for asked in kept], seed)
+    rows = RowMaker(tally, seed)
+    figures = {**film_rows(rows), **note_rows(rows), **value_rows(rows)}
+    figures |= rule_rows(tally)
+    figures |= sanity_rows(kept, seed, modules=modules, progress=progress)
     figures |= _false_findings(tally, checkpoint, predictor, calibration_cases)
-    figures |= _dominance(shares)
+    dominating, alerts = dominance_rows(shares, dominance_limit)
+    figures |= dominating
     score, parts = explainability_score(figures)
     return {
         "model": {
@@ -111,60 +122,19 @@ def explanation_report(
             "cases": len(cases),
             "refused": refused,
             "called": len(tally.numbers["comprehensiveness"]),
-            "with_lesion": len(tally.numbers["pointing"]),
+            "with_lesion": len(tally.numbers["lesion_area"]),
         },
         "figures": figures,
+        "alerts": alerts,
         "explainability_score": {"value": score, "parts": parts},
     }
 
 
-def figure(
-    value: float, *, at_least: float | None = None, at_most: float | None = None
-) -> Figure:
-    """One measured value with its target and whether it holds (None: no target)."""
-    if at_least is not None:
-        return {
-            "value": value,
-            "target": f">= {at_least:g}",
-            "holds": value >= at_least,
-        }
-    if at_most is not None:
-        return {"value": value, "target": f"<= {at_most:g}", "holds": value <= at_most}
-    return {"value": value, "target": None, "holds": None}
-
-
-def _figures(tally: Tally) -> dict[str, Figure]:
-    """All figures that the tally holds on its own."""
-    n = tally.numbers
-    area = {
-        name: removal_area(FILM_SHARES, np.mean(curves, axis=0).tolist())
-        for name, curves in tally.curves.items()
-    }
-    deletion = area["deletion_map"] / max(area["deletion_random"], 1e-9)
-    gained = area["insertion_random"] - area["insertion_map"]
-    return {
-        "pointing_game": figure(mean_of(n["pointing"]), at_least=0.85),
-        "mass_in_lesion": figure(mean_of(n["mass"]), at_least=0.5),
-        "lesion_area": figure(mean_of(n["lesion_area"])),
-        "iou_top_15": figure(mean_of(n["overlap"])),
-        "maps_drawn": figure(mean_of(n["drawn"])),
-        "deletion_over_random": figure(deletion, at_most=0.5),
-        "insertion_above_random": figure(gained, at_least=0.2),
-        "comprehensiveness": figure(mean_of(n["comprehensiveness"]), at_least=0.3),
-        "sufficiency": figure(mean_of(n["sufficiency"]), at_most=0.05),
-        "word_auprc": figure(mean_of(n["word_precision"])),
-        "word_auprc_by_phrase": figure(mean_of(n["phrase_precision"]), at_least=0.9),
-        "planted_words": figure(mean_of(n["planted_words"])),
-        "lab_auprc": figure(mean_of(n["lab_precision"]), at_least=0.9),
-        "lab_auprc_integrated": figure(mean_of(n["lab_path_precision"])),
-        "lab_completeness_gap": figure(mean_of(n["lab_path_gap"])),
-        "shapley_efficiency_error": figure(max(n["efficiency"]), at_most=1e-5),
-        "shapley_dummy_error": figure(max(n["dummy"]), at_most=1e-9),
-        "shapley_symmetry_error": figure(max(n["symmetry"]), at_most=1e-9),
-        "sentences_verified": figure(mean_of(n["sentence_passes"]), at_least=1.0),
-        "false_sentences_caught": figure(mean_of(n["plant_caught"]), at_least=1.0),
-        "counterfactual_found": figure(mean_of(n["edit_found"])),
-    }
+def _add_shares(shares: Shares, asked: Asked) -> None:
+    """Shapley values of every label of one case."""
+    for column, label in enumerate(shares):
+        question = replace(asked.question, label=label, column=column)
+        shares[label].append(modality_shares(coalition_values(question)))
 
 
 def _false_findings(
@@ -176,12 +146,18 @@ def _false_findings(
     """Findings on normals, against the share of false positives at calibration."""
     n = tally.numbers
     limit = _calibrated_false(checkpoint, predictor, calibration_cases)
-    bar = None if limit is None else round(limit + EXTRA_FALSE, 4)
+    bar = None if limit is None else at_most(round(limit + EXTRA_FALSE, 4))
     found = {
-        "findings_on_normals": figure(mean_of(n["normal_called"]), at_most=bar),
-        "findings_on_negatives": figure(mean_of(n["negative_called"])),
+        "findings_on_normals": figure(
+            mean_of(n["normal_called"]), bar, n=len(n["normal_called"])
+        ),
+        "findings_on_negatives": figure(
+            mean_of(n["negative_called"]), n=len(n["negative_called"])
+        ),
         # The floor is the 95th percentile of such films.
-        "maps_on_plain_films": figure(mean_of(n["plain_film_drawn"]), at_most=0.06),
+        "maps_on_plain_films": figure(
+            mean_of(n["plain_film_drawn"]), at_most(0.06), n=len(n["plain_film_drawn"])
+        ),
     }
     if limit is not None:
         found["calibrated_false_positives"] = figure(limit)
@@ -210,66 +186,36 @@ def _calibrated_false(
     return mean_of(called)
 
 
-def _sanity(questions: Sequence[Question], seed: int) -> dict[str, Figure]:
-    """Rank correlation with the maps of a model whose fusion is random.
+def dominance_rows(
+    shares: Shares, limit: float = DOMINANCE_LIMIT
+) -> tuple[dict[str, Figure], list[str]]:
+    """Share of the largest modality of each label, and an alert above the limit.
 
-    An explanation that survives it explains the input, not the model (Adebayo et al.
-    2018).
+    Args:
+        shares: Shapley values by label, case by case.
+        limit: Of a site; see ``synergy.DOMINANCE_LIMIT``.
     """
-    maps, words = [], []
-    blind = copy.deepcopy(questions[0].model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in fusion_parameters(blind):
-            spread = float(parameter.std()) if parameter.numel() > 1 else 0.1
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * max(spread, 1e-3))
-    for question in questions:
-        other = Question(
-            blind,
-            question.calibration,
-            question.inputs,
-            question.tokens,
-            question.present,
-            question.label,
-            question.column,
-        )
-        maps.append(rank_correlation(_film_map(question), _film_map(other)))
-        words.append(rank_correlation(_note_map(question), _note_map(other)))
-    return {
-        "sanity_film": figure(abs(mean_of(maps)), at_most=0.2),
-        "sanity_words": figure(abs(mean_of(words)), at_most=0.2),
-    }
-
-
-def _film_map(question: Question) -> list[float]:
-    tokens = question.tokens
-    gradient = image_path_gradient(question)
-    heat = relevance_map(tokens.image, gradient, tokens.image_mask)
-    found: list[float] = heat[0].tolist()
-    return found
-
-
-def _note_map(question: Question) -> list[float]:
-    heat = text_path_gradient(question) * question.tokens.text
-    found: list[float] = heat.sum(-1).clamp(min=0)[0].tolist()
-    return found
-
-
-def _dominance(shares: Sequence[tuple[ModalityShare, ...]]) -> dict[str, Figure]:
-    """Share of the largest modality over all cases; above the limit is an alert."""
-    found = dominance(shares)
-    if found is None:
-        return {}
-    row = figure(found.index, at_most=DOMINANCE_LIMIT)
-    return {"dominance_index": {**row, "modality": found.modality}}
+    rows, alerts = {}, []
+    for label, cases in shares.items():
+        found = dominance(cases, limit)
+        if found is None:
+            continue
+        row = figure(found.index, at_most(limit), n=len(cases))
+        row["note"] = f"largest: {found.modality}"
+        rows[f"dominance_index_{label}"] = row
+        if found.alert:
+            alerts.append(
+                f"{found.modality} dominates {label}: {found.index:.2f} of the "
+                f"absolute Shapley values, limit {limit:g}"
+            )
+    return rows, alerts
 
 
 def explainability_score(
     figures: dict[str, Figure],
 ) -> tuple[float, dict[str, float]]:
-    """The Explainability Score and its six parts."""
-    value = {name: float(row["value"]) for name, row in figures.items()}
+    """The Explainability Score and its six parts; a part not measured counts 0."""
+    value = {name: float(row["value"] or 0.0) for name, row in figures.items()}
     parts = {
         "localisation": value["pointing_game"],
         "deletion_gap": 1.0 - value["deletion_over_random"],

@@ -190,7 +190,7 @@ def _values(
         if (score.reference, score.loinc) in measured
         and abs(score.logit) >= VALUE_FLOOR
     ]
-    told.sort(key=lambda pair: (-abs(pair[0].logit), pair[1].loinc))
+    told.sort(key=lambda pair: (-pair[0].importance, pair[1].loinc))
     carried = Counter(reference for reference, _ in measured)
     sentences = []
     for score, value in told[:MAX_VALUES]:

@@ -21,6 +21,9 @@ from model.explain.scoring import WORD_SHARES, Floats
 from model.network.fusion import Tokens
 from model.network.inputs import IMAGE, TEXT, TriModalInputs
 
+#: (note, start, end) of one word.
+Place = tuple[int, int, int]
+
 BLUR = 7
 FILM_SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -45,14 +48,21 @@ class NoteDrops:
     only: tuple[float, ...]
 
 
-def alone(question: Question, tokens: Tokens, modality: int) -> list[float]:
-    """Calibrated probability of each row by one modality on its own."""
+def raw_alone(question: Question, tokens: Tokens, modality: int) -> list[float]:
+    """Raw logit of each row by one modality on its own."""
     pattern = [m == modality for m in range(3)]
     used = torch.tensor([pattern] * len(tokens.image))  # (R, 3)
     with torch.no_grad():
         logits = question.model.fuse(tokens, used.to(question.present.device)).logits
+    found: list[float] = logits[:, question.column].double().tolist()
+    return found
+
+
+def alone(question: Question, tokens: Tokens, modality: int) -> list[float]:
+    """Calibrated probability of each row by one modality on its own."""
+    pattern = [m == modality for m in range(3)]
     platt = question.calibration.of(pattern, question.label)
-    return [platt.probability(x) for x in logits[:, question.column].double().tolist()]
+    return [platt.probability(x) for x in raw_alone(question, tokens, modality)]
 
 
 def blurred(pixels: Tensor, size: int = BLUR) -> Tensor:
@@ -77,13 +87,18 @@ def film_curves(question: Question, heat: Floats) -> FilmCurves:
     smooth = blurred(whole)  # (1, 1, H, W)
     gone = torch.where(taken[:, None], smooth, whole)  # (R, 1, H, W)
     back = torch.where(taken[:, None], whole, smooth)  # (R, 1, H, W)
-    chances = _films(question, torch.cat([gone, back]))
+    chances = films_alone(question, torch.cat([gone, back]))
     steps = len(FILM_SHARES)
     return FilmCurves(tuple(chances[:steps]), tuple(chances[steps:]))
 
 
-def _films(question: Question, pixels: Tensor) -> list[float]:
-    """The film's own estimate with its pixels replaced by each of (R, 1, H, W)."""
+def films_alone(question: Question, pixels: Tensor) -> list[float]:
+    """The film's own calibrated probability with other pixels.
+
+    Args:
+        question: A case with a film.
+        pixels: (R, 1, H, W), each in place of the first film.
+    """
     inputs = question.inputs.select([0] * len(pixels))
     changed = inputs.pixels.clone()
     changed[:, 0] = pixels
@@ -95,25 +110,19 @@ def _films(question: Question, pixels: Tensor) -> list[float]:
     return alone(question, replace(rows, image=fresh, image_mask=mask), IMAGE)
 
 
-def note_drops(question: Question, order: Sequence[tuple[int, int, int]]) -> NoteDrops:
+def note_drops(question: Question, order: Sequence[Place]) -> NoteDrops:
     """Take the first words of ``order`` out, or everything else, and read again.
 
     Args:
         question: A case with a note.
-        order: (note, start, end) of all words, the most important first.
+        order: Places of all words, the most important first.
     """
     counts = [max(1, round(share * len(order))) for share in WORD_SHARES]
-    inputs = question.inputs.select([0] * (2 * len(counts) + 1))
-    attn = inputs.attn.clone()  # (R, Nt)
-    for row, count in enumerate(counts):
-        top = _is_among(inputs, set(order[:count]))  # (Nt,)
-        words = inputs.word[0] >= 0  # (Nt,)
-        attn[row, top] = False
-        attn[len(counts) + row, words & ~top] = False
-    with torch.no_grad():
-        fresh, mask = question.model.encode_modality(replace(inputs, attn=attn), TEXT)
-    rows = question.tokens.repeat(len(inputs))
-    chances = alone(question, replace(rows, text=fresh, text_mask=mask), TEXT)
+    top = [_is_among(question.inputs, set(order[:count])) for count in counts]
+    words = question.inputs.word[0] >= 0  # (Nt,)
+    gone = [*top, *(words & ~part for part in top), torch.zeros_like(words)]
+    tokens = _notes_without(question, torch.stack(gone))
+    chances = alone(question, tokens, TEXT)
     whole, steps = chances[-1], len(counts)
     return NoteDrops(
         whole=whole,
@@ -122,7 +131,29 @@ def note_drops(question: Question, order: Sequence[tuple[int, int, int]]) -> Not
     )
 
 
-def _is_among(inputs: TriModalInputs, places: set[tuple[int, int, int]]) -> Tensor:
+def note_changes(question: Question, groups: Sequence[set[Place]]) -> list[float]:
+    """Fall of the note's own raw logit when each group of words is taken out.
+
+    Args:
+        question: A case with a note.
+        groups: Places of the words of each group.
+    """
+    gone = [_is_among(question.inputs, group) for group in (*groups, set())]
+    logits = raw_alone(question, _notes_without(question, torch.stack(gone)), TEXT)
+    return [logits[-1] - logit for logit in logits[:-1]]
+
+
+def _notes_without(question: Question, gone: Tensor) -> Tokens:
+    """Tokens of the case with other word pieces (R, Nt) taken out of the note."""
+    inputs = question.inputs.select([0] * len(gone))
+    with torch.no_grad():
+        fresh, mask = question.model.encode_modality(
+            replace(inputs, attn=inputs.attn & ~gone), TEXT
+        )
+    return replace(question.tokens.repeat(len(gone)), text=fresh, text_mask=mask)
+
+
+def _is_among(inputs: TriModalInputs, places: set[Place]) -> Tensor:
     """Which tokens spell one of the words: (Nt,)."""
     columns = zip(
         inputs.note[0].tolist(),

@@ -10,26 +10,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.explain.asked import Asked
-from model.explain.scoring import upsampled
-from model.jobs.explanation import Explanation
+from model.explain.attention import NOT_ATTRIBUTION, token_attention
+from model.explain.native_pixels import on_pixels
+from model.explain.scoring import Floats
+from model.jobs.explanation import Explanation, HeatMap
+from model.network.inputs import IMAGE, TEXT
 
 RAISES, LOWERS = "#b2452f", "#2f6db2"
 MAX_BARS = 10
+#: Inputs that are no measurement of the record, by LOINC.
+NOT_MEASURED = {"30525-0": "Age", "46098-0": "Sex"}
 
 
-def draw(asked: Asked, explanation: Explanation, path: Path) -> None:
+def draw(
+    asked: Asked, explanation: Explanation, path: Path, *, attention: bool = False
+) -> None:
     """Write the picture; its format follows from the name.
 
     Args:
         asked: The estimate and its record.
         explanation: Of that estimate.
         path: For example ``explanation.png``.
+        attention: Also where the label's query looked, under that name.
     """
-    figure = Figure(figsize=(13, 9), layout="constrained")
-    film, words, values, modalities = figure.subplots(2, 2).ravel()
+    figure = Figure(figsize=(19 if attention else 13, 9), layout="constrained")
+    axes = figure.subplots(2, 3 if attention else 2)
+    (film, words), (values, modalities) = axes[:, :2]
+    if attention:
+        _attended_film(axes[0, 2], asked)
+        _bars(axes[1, 2], f"Words ({NOT_ATTRIBUTION})", _attended_words(asked))
     _film(film, asked, explanation)
     _bars(words, "Phrases (share of the logit)", _phrases(asked, explanation))
-    names = {value.loinc: value.name for value in asked.record.values}
+    names = NOT_MEASURED | {v.loinc: v.name for v in asked.record.values}
     _bars(
         values,
         "Values (leave-one-out, logit)",
@@ -48,33 +60,66 @@ def draw(asked: Asked, explanation: Explanation, path: Path) -> None:
 
 def _film(axes: Axes, asked: Asked, explanation: Explanation) -> None:
     """The film, with its map where one may be drawn."""
+    if not _shown(axes, asked):
+        return
+    axes.set_title("film: no region marked")
+    for heat_map in explanation.heat_maps[:1]:
+        if not heat_map.blank:
+            _overlaid(axes, on_pixels(heat_map, *_shape(asked)) / heat_map.peak)
+            axes.set_title("film: what raised the estimate")
+
+
+def _attended_film(axes: Axes, asked: Asked) -> None:
+    """The film with the label's attention to its patches."""
+    if not _shown(axes, asked):
+        return
+    columns = asked.question.model.image_encoder.grid[1]
+    grid = token_attention(asked.question, IMAGE).grid(columns)
+    rows = asked.question.model.image_encoder.grid[0]
+    box = asked.question.inputs.box[0, 0].tolist()
+    peak = max(max(row) for row in grid[:rows])
+    looked = HeatMap("", grid[:rows], (box[0], box[1], box[2], box[3]), peak, False)
+    _overlaid(axes, on_pixels(looked, *_shape(asked)) / peak)
+    axes.set_title(f"film: {NOT_ATTRIBUTION}")
+
+
+def _attended_words(asked: Asked) -> list[tuple[str, float]]:
+    """Each word's attention, its pieces added up."""
+    inputs = asked.question.inputs
+    text = [note.text for note in asked.record.notes]
+    total: dict[tuple[int, int, int], float] = {}
+    columns = zip(
+        token_attention(asked.question, TEXT).weights,
+        inputs.word[0].tolist(),
+        inputs.note[0].tolist(),
+        inputs.word_start[0].tolist(),
+        inputs.word_end[0].tolist(),
+    )
+    for weight, word, note, start, end in columns:
+        if word >= 0:
+            place = (note, start, end)
+            total[place] = total.get(place, 0.0) + weight
+    return [(text[note][a:b], weight) for (note, a, b), weight in total.items()]
+
+
+def _shown(axes: Axes, asked: Asked) -> bool:
+    """Draw the first film, grey; False, and a title, where there is none."""
     axes.set_axis_off()
     if not asked.record.images:
         axes.set_title("no film")
-        return
-    pixels = asked.record.images[0].pixels
-    height, width = pixels.shape
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
-    axes.set_title("film: no region marked")
-    for heat_map in explanation.heat_maps[:1]:
-        if heat_map.blank:
-            return
-        left, top, wide, high = heat_map.box
-        heat = upsampled(heat_map.grid, (height, width)) / heat_map.peak
-        axes.imshow(
-            heat,
-            cmap="inferno",
-            alpha=np.clip(heat, 0, 0.6),
-            extent=(
-                left * width - 0.5,
-                (left + wide) * width - 0.5,
-                (top + high) * height - 0.5,
-                top * height - 0.5,
-            ),
-        )
-        axes.set_xlim(-0.5, width - 0.5)
-        axes.set_ylim(height - 0.5, -0.5)
-        axes.set_title("film: what raised the estimate")
+        return False
+    axes.imshow(asked.record.images[0].pixels, cmap="gray", vmin=0, vmax=1)
+    return True
+
+
+def _shape(asked: Asked) -> tuple[int, int]:
+    rows, columns = asked.record.images[0].pixels.shape
+    return int(rows), int(columns)
+
+
+def _overlaid(axes: Axes, heat: Floats) -> None:
+    """A map from 0 to 1 over the film, seen through where it is low."""
+    axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(heat, 0, 0.6))
 
 
 def _phrases(asked: Asked, explanation: Explanation) -> list[tuple[str, float]]:

@@ -95,6 +95,28 @@ def _ranks(values: Floats) -> Floats:
     return means
 
 
+def infidelity(predicted: Sequence[float], changed: Sequence[float]) -> float | None:
+    """Share of the changes that scores leave unexplained, at their best scale.
+
+    Infidelity (Yeh et al., 2019): the mean squared difference between what the scores
+    say that a perturbation does and what it does; with the one scale that minimises
+    it, divided by what scores of zero would leave. 0: perfect, 1: no better than none.
+
+    Args:
+        predicted: Sum of the scores that each perturbation takes away.
+        changed: Fall of the output.
+
+    Returns:
+        None where no perturbation changed anything.
+    """
+    said, done = np.asarray(predicted, float), np.asarray(changed, float)
+    nothing = float(done @ done)
+    if nothing <= 0:
+        return None
+    explained = float(said @ done) ** 2 / float(said @ said) if said.any() else 0.0
+    return 1.0 - explained / nothing
+
+
 def symmetrised(values: Sequence[float], one: int, other: int) -> list[float]:
     """A game of 8 values in which two players are interchangeable.
 

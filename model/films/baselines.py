@@ -28,7 +28,7 @@ Table = NDArray[np.float64]
 def pixel_table(folder: FilmFolder, rows: Sequence[FilmRow]) -> Table:
     """(n, 1024): the film at 32 x 32, in [0, 1]."""
     films = film_bytes(folder, rows, SMALL, progress=False)
-    return films.reshape(len(rows), -1) / 255.0
+    return films.reshape(len(rows), SMALL * SMALL) / 255.0
 
 
 def rim(table: Table) -> Table:
@@ -73,7 +73,8 @@ def read_off(
     if training.shape[1] > COMPONENTS:
         size = min(COMPONENTS, len(training))
         axes = PCA(size, svd_solver="full").fit(training)
-        training, tested = axes.transform(training), [axes.transform(t) for t in tested]
+        training = axes.transform(training)
+        tested = [axes.transform(t) if len(t) else t for t in tested]
     found = [np.zeros((len(t), truth.shape[1]), dtype=np.float32) for t in tested]
     for question in range(truth.shape[1]):
         known = ~np.isnan(truth[:, question])
@@ -81,6 +82,6 @@ def read_off(
         if len(np.unique(wanted)) < 2:
             continue
         reader = LogisticRegression(max_iter=3000).fit(training[known], wanted)
-        for table, logits in zip(tested, found):
+        for table, logits in ((t, x) for t, x in zip(tested, found) if len(t)):
             logits[:, question] = reader.decision_function(table)
     return found

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.films.film_model import FilmConfig, FilmModel
-from model.films.folder import NIH, QUESTIONS, FilmRow
+from model.films.folder import QUESTIONS, FilmRow
 
 #: Mass that an empty map is taken to have; keeps the logarithm finite.
 _FLOOR = 1e-4
@@ -34,7 +34,7 @@ class BoxedBatch:
     that its boxes cover."""
 
     film: Tensor  # (k,) place in the batch
-    question: Tensor  # (k,) of the NIH head
+    question: Tensor  # (k,) place among the answers of all heads, in a row
     cover: Tensor  # (k, N)
 
 
@@ -75,26 +75,24 @@ def patch_boxes(
 
     Args:
         rows: Films of the set; a box counts where its finding is marked.
-        config: Of the model; without a head for the boxed source nothing is laid.
+        config: Of the model; boxes of a source without a head are not laid.
         grid: Rows and columns of patches.
     """
-    if NIH not in config.sources:
-        return None
+    asked = [(source, q) for source in config.sources for q in QUESTIONS[source]]
     found = [
-        (number, QUESTIONS[NIH].index(label), row)
+        (number, label, row)
         for number, row in enumerate(rows)
         for label in dict.fromkeys(b.label for b in row.boxes)
-        if row.findings.get(label) == 1
+        if row.findings.get(label) == 1 and (row.source, label) in asked
     ]
     if not found:
         return None
     shape = (grid[0] * _FINE, grid[1] * _FINE)
-    fine = np.stack(
-        [cover(row, QUESTIONS[NIH][question], shape) for _, question, row in found]
-    )
+    fine = np.stack([cover(row, label, shape) for _, label, row in found])
+    places = [asked.index((row.source, label)) for _, label, row in found]
     return PatchBoxes(
         np.array([number for number, _, _ in found], dtype=np.int64),
-        np.array([question for _, question, _ in found], dtype=np.int64),
+        np.array(places, dtype=np.int64),
         torch.from_numpy(fine.astype(np.float32)),
         grid,
     )
@@ -125,7 +123,7 @@ def box_loss(model: FilmModel, tokens: Tensor, boxed: BoxedBatch) -> Tensor:
     if not len(boxed.film):
         return tokens.sum() * 0.0
     chosen = tokens[boxed.film]  # (k, N, D)
-    logits = model.answers(chosen)[model.place(NIH)]  # (k, questions)
+    logits = torch.cat(model.answers(chosen), dim=1)  # (k, questions of all heads)
     asked = logits.gather(1, boxed.question.unsqueeze(1)).sum()
     (gradient,) = torch.autograd.grad(asked, chosen, create_graph=True)
     mass = (gradient * chosen).sum(-1).relu()  # (k, N)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,25 @@ def load_run(folder: Path) -> FilmRun:
     return FilmRun(model.eval(), data["record"])
 
 
-def with_sources(config: FilmConfig, sources: tuple[str, ...]) -> FilmConfig:
-    """The same network with heads for other sources."""
-    return replace(config, sources=sources)
+def begin_from(model: FilmModel, start: FilmModel) -> None:
+    """Copy the weights of another run, and its heads for sources that both know.
+
+    The encoder may have read films of another size, and ``start`` may know fewer
+    sources: the other heads stay as they are.
+
+    Raises:
+        ConfigurationError: the encoders are not the same network.
+    """
+    state = model.state_dict()
+    given = start.state_dict()
+    heads = {
+        f"heads.{model.place(source)}.{kind}": given[f"heads.{number}.{kind}"]
+        for number, source in enumerate(start.config.sources)
+        if source in model.config.sources
+        for kind in ("weight", "bias")
+    }
+    body = {n: x for n, x in given.items() if not n.startswith("heads.")}
+    try:
+        model.load_state_dict(state | body | heads)
+    except RuntimeError as error:
+        raise ConfigurationError("the run to begin with does not fit") from error

@@ -34,7 +34,10 @@ NIH = "NIH ChestX-ray14"
 KERMANY = "Kermany paediatric"
 MONTGOMERY = "NLM Montgomery"
 SHENZHEN = "NLM Shenzhen"
+#: Films of our own generator; they are in no folder (:mod:`model.films.rendered`).
+RENDERED = "Rendered"
 NO_FINDING = "No_Finding"
+OPACITY, RING, RETICULAR = "Opacity", "Ring", "Reticular"
 
 #: What each source was asked about: the outputs of its own head.
 QUESTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -59,10 +62,12 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         KERMANY: ("Paediatric_Pneumonia",),
         MONTGOMERY: ("Tuberculosis",),
         SHENZHEN: ("Tuberculosis",),
+        RENDERED: (OPACITY, RING, RETICULAR),
     }
 )
 #: Sources whose terms allow shipped weights with attribution.
 SHIPPABLE = (NIH, KERMANY)
+FOLDER_SOURCES = (NIH, KERMANY, MONTGOMERY, SHENZHEN)
 _COLUMNS = ("image", "patient_id", "split", "source", "age", "sex", "view")
 _BOX_COLUMNS = ("image", "label", "x", "y", "w", "h")
 _ANSWERS: Mapping[str, float] = MappingProxyType({"": float("nan"), "0": 0.0, "1": 1.0})
@@ -133,7 +138,7 @@ class FilmFolder:
         Raises:
             DatasetError: nothing of that kind is in the folder's layout.
         """
-        if source not in QUESTIONS:
+        if source not in FOLDER_SOURCES:
             raise DatasetError("the film folder has no such source")
         if split not in (None, *SPLITS) or official not in (None, *OFFICIAL):
             raise DatasetError("the film folder has no such split")
@@ -155,7 +160,7 @@ class FilmFolder:
             research_only: Also the sources under a research release; weights that saw
                 them must not be shipped.
         """
-        sources = tuple(QUESTIONS) if research_only else SHIPPABLE
+        sources = FOLDER_SOURCES if research_only else SHIPPABLE
         return tuple(row for s in sources for row in self.select(s, split))
 
     def pixels(self, row: FilmRow) -> Pixels:
@@ -235,7 +240,7 @@ def _row(
     cells: Mapping[str, str], line: int, boxes: Mapping[str, tuple[Box, ...]]
 ) -> FilmRow:
     source, split = cells["source"], cells["split"]
-    if source not in QUESTIONS:
+    if source not in FOLDER_SOURCES:
         raise FilmFolderError(LABELS_FILE, "unknown source", line=line, column="source")
     if split not in SPLITS or not cells["image"] or not cells["patient_id"]:
         raise FilmFolderError(LABELS_FILE, "split, film or patient", line=line)

@@ -228,11 +228,39 @@ def probe(model: FilmModel, training: FilmSet, held_out: FilmSet) -> float:
     return found
 
 
+def probe_report(
+    run: FilmRun, training: FilmSet, tested: FilmSet, *, random: int = 3
+) -> dict[str, Any]:
+    """The probe after painting beside that of encoders with random weights; JSON.
+
+    Args:
+        run: Of :func:`pretrain_masked`.
+        training: Films with answers of the first source.
+        tested: Of other patients.
+        random: How many random encoders, of seeds 0, 1, ...
+    """
+    config, found = run.model.config, []
+    for seed in range(random):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found.append(probe(FilmModel(config), training, tested))
+    masked = probe(run.model, training, tested)
+    return {
+        "size": config.image.size,
+        "settings": run.record["masked"],
+        "losses": list(run.record["losses"]),
+        "films": {"train": len(training), "test": len(tested)},
+        "masked": masked,
+        "random": found,
+        "holds": bool(masked > max(found)),
+    }
+
+
 @torch.no_grad()
 def features(model: FilmModel, films: Bytes) -> NDArray[np.float32]:
     """Mean and deviation of the patch features of films (n, S, S): (n, 2W)."""
     model.eval()
-    found: list[Tensor] = []
+    found = [torch.zeros(0, 2 * model.encoder.vit.num_features)]
     for start in range(0, len(films), 64):
         x = standardised(films[start : start + 64])
         with torch.autocast("cpu", dtype=torch.bfloat16):

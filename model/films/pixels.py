@@ -84,16 +84,19 @@ def standardise(x: Tensor) -> Tensor:
     return result
 
 
-def augmented(films: Bytes, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def augmented(
+    films: Bytes, random: torch.Generator, *, mirror: bool = False
+) -> tuple[Tensor, Tensor]:
     """Films as another exposure and positioning would have shown them.
 
     Turned by up to 8 degrees, scaled by up to 15 % (each axis its own), moved by up to
-    8 %; another exposure (gamma) and a little noise. Never mirrored: the heart lies on
-    the left, and a mirrored film is another patient's anatomy.
+    8 %; another exposure (gamma) and a little noise.
 
     Args:
         films: (b, S, S) bytes.
         random: Source of the changes.
+        mirror: Mirror every second film. Off unless asked for: the heart lies on the
+            left, and a mirrored film is another patient's anatomy.
 
     Returns:
         Standardised films (b, 1, S, S), and the (b, 2, 3) matrices that map places of
@@ -107,9 +110,32 @@ def augmented(films: Bytes, random: torch.Generator) -> tuple[Tensor, Tensor]:
     across = torch.stack([cos * wide, -sin * high, draw[:, 3] * 0.16], 1)  # (b, 3)
     down = torch.stack([sin * wide, cos * high, draw[:, 4] * 0.16], 1)  # (b, 3)
     place = torch.stack([across, down], dim=1)  # (b, 2, 3)
+    if mirror:
+        side = torch.rand(len(x), generator=random).round() * 2 - 1  # (b,), -1 or 1
+        place[:, :, 0] *= side.unsqueeze(1)
     grid = F.affine_grid(place, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     gamma = (draw[:, 5] * 0.3).exp().view(-1, 1, 1, 1)
     seen = standardise(moved.clamp(1e-3, 1.0) ** gamma)  # (b, 1, S, S)
     noise = torch.randn(seen.shape, generator=random) * 0.05
     return seen + noise, place
+
+
+def views(x: Tensor) -> list[Tensor]:
+    """The film, and what it looks like a little nearer and a little farther.
+
+    Args:
+        x: (b, 1, S, S) standardised films.
+
+    Returns:
+        Three sets of films of the same shape, the first as given.
+    """
+    shown = [x]
+    for zoom in (0.92, 1.08):
+        place = torch.tensor([[zoom, 0.0, 0.0], [0.0, zoom, 0.0]])
+        grid = F.affine_grid(
+            place.expand(len(x), 2, 3), list(x.shape), align_corners=False
+        )
+        moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        shown.append(standardise(moved))
+    return shown

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from model.errors import ConfigurationError
 from model.films.boxes import box_loss, patch_boxes
-from model.films.film_model import FilmConfig, FilmModel, FilmRun
-from model.films.folder import NIH
-from model.films.pixels import Bytes, augmented, standardised
+from model.films.film_model import FilmConfig, FilmModel, FilmRun, begin_from
+from model.films.folder import NIH, QUESTIONS
+from model.films.pixels import Bytes, augmented, standardised, views
 from model.films.scoring import mean_auroc
 from model.films.state_file import read_state, write_state
 from model.films.training_set import FilmSet
@@ -40,9 +40,12 @@ class FilmSettings:
     shows (chosen anew each time): the first source has the questions that count.
     ``patience`` is in epochs without a better validation score. ``boxes`` weighs the
     explainability loss on training boxes. ``average`` is the decay per step.
+    ``mirror`` mirrors every second film. ``until`` ends the run after so many epochs
+    of the schedule, for a run at another film size to go on from; 0 runs all of it.
     """
 
     epochs: int = 30
+    until: int = 0
     rate: float = 2e-3
     batch: int = 32
     weight_decay: float = 0.05
@@ -51,6 +54,7 @@ class FilmSettings:
     share: float = 0.3
     boxes: float = 0.0
     smoothing: float = 0.02
+    mirror: bool = False
     seed: int = 7
     threads: int = 1
     progress: bool = True
@@ -101,15 +105,27 @@ def masked_loss(
     return per_film.sum() / len(targets)
 
 
-def predict(model: FilmModel, films: Bytes, source: str) -> NDArray[np.float32]:
-    """Logits (n, questions of ``source``) of films (n, S, S)."""
-    head, found = model.place(source), []
+def predict(
+    model: FilmModel, films: Bytes, source: str, *, averaged: bool = False
+) -> NDArray[np.float32]:
+    """Logits (n, questions of ``source``) of films (n, S, S).
+
+    Args:
+        model: The film model.
+        films: As bytes.
+        source: Whose questions.
+        averaged: Mean over the views of :func:`model.films.pixels.views`.
+    """
+    head = model.place(source)
+    found = [torch.zeros(0, len(QUESTIONS[source]))]
     model.eval()
     with torch.no_grad():
         for start in range(0, len(films), 64):
             x = standardised(films[start : start + 64])
+            shown = views(x) if averaged else [x]
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                found.append(model(x)[head].float())
+                answers = [model(view)[head].float() for view in shown]
+            found.append(torch.stack(answers).mean(0))
     table: NDArray[np.float32] = torch.cat(found).numpy()
     return table
 
@@ -147,7 +163,7 @@ def pretrain(
         torch.manual_seed(settings.seed)
         model = FilmModel(config)
         if start is not None:
-            model.load_state_dict(start.state_dict())
+            begin_from(model, start)
         run = _Run(model, training, held_out, settings, state)
         return run.finish()
 
@@ -193,7 +209,8 @@ class _Run:
     def finish(self) -> FilmRun:
         """Run the remaining epochs; returns the best averaged weights."""
         settings = self.settings
-        while self.now.epoch < settings.epochs and self.now.since < settings.patience:
+        last = min(settings.epochs, settings.until or settings.epochs)
+        while self.now.epoch < last and self.now.since < settings.patience:
             loss = self._epoch()
             averaged: Any = self.average.module
             score = validation_score(averaged, self.held_out)
@@ -251,7 +268,9 @@ class _Run:
         return summed / len(rows)
 
     def _loss(self, batch: NDArray[np.int64], random: torch.Generator) -> Tensor:
-        films, place = augmented(self.training.films[batch], random)
+        films, place = augmented(
+            self.training.films[batch], random, mirror=self.settings.mirror
+        )
         films = films.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             tokens = self.model.tokens(films)  # (b, N, D)

@@ -24,6 +24,8 @@ lateral_only          film left out; abstention when nothing else is left
 impossible_value      value left out, warning; abstention when nothing else is left
 ood_image, _text,     abstention: features beyond the limit of the checkpoint
 ood_labs
+doubtful_unit         value left out, warning; abstention when nothing else is left
+foreign_text          sentences not read, warning; ood_text when nothing else is left
 stale_data            abstention when all evidence is too old; warning when one
                       modality is while others are fresh
 conformal_ambiguous   warning: both outcomes lie in the conformal set
@@ -62,6 +64,9 @@ DETAILS: Mapping[str, str] = {
     "wrong_body_part": "the only evidence is a film of another part of the body",
     "lateral_only": "the only evidence is a lateral film; the model reads frontal ones",
     "impossible_value": "a measured value that no patient can have was left out",
+    "doubtful_unit": "a measured value that looks like another unit's was left out",
+    "foreign_text": "sentences unlike any note that the model has learnt from were "
+    "not read",
     "stale_data": "the newest evidence is older than the model may use",
     "ood_image": "the film is unlike those that the model has learnt from",
     "ood_text": "the notes are unlike those that the model has learnt from",
@@ -82,7 +87,11 @@ _LEFT_OUT = {
     "wrong_body_part": "wrong_body_part",
     "no_frontal": "lateral_only",
     "impossible_value": "impossible_value",
+    "doubtful_unit": "doubtful_unit",
+    "foreign_text": "ood_text",
 }
+#: Skipped items that the estimate is shown with a warning about.
+_WARNED_SKIPS = ("impossible_value", "doubtful_unit", "foreign_text")
 #: A film with this reason was no frontal film in the first place: nothing is damaged.
 _NO_FRONTAL = "no_frontal"
 _WORDS = {
@@ -224,9 +233,8 @@ def warnings_before(
         record: What is used, after :func:`usable_record`.
         policy: Limits of the site.
     """
-    found = []
-    if any(skip.reason == "impossible_value" for skip in record.skipped):
-        found.append(abstain("impossible_value"))
+    skipped = {skip.reason for skip in record.skipped}
+    found = [abstain(code) for code in _WARNED_SKIPS if code in skipped]
     for modality in Modality:
         newest = newest_evidence(record, (modality,))
         days = policy.max_age_by_modality.get(modality.value) or policy.max_age_days

@@ -19,6 +19,8 @@ from fhir_adapters.patient_record import (
     Provenance,
 )
 from model.inference.abstention import AbstentionPolicy, usable_record
+from model.inference.doubtful_units import without_doubtful_units
+from model.inference.familiar_text import without_foreign_text
 from model.inference.photometry import FilmReference
 from model.inference.tensors import to_tensors
 from model.inference.vocabulary import InputVocabulary
@@ -34,13 +36,17 @@ _UNREAD = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A record as received, as used, and as tensors (B = 1)."""
+    """A record as received, as used, and as tensors (B = 1).
+
+    ``watched``: the checkpoint knows what notes and values usually look like.
+    """
 
     received: PatientRecord
     record: PatientRecord
     inputs: TriModalInputs
     states: dict[Modality, ModalityState]
     presence: tuple[bool, bool, bool]
+    watched: bool = False
 
     def to(self, device: torch.device) -> Case:
         """The same case with its tensors on another device."""
@@ -74,7 +80,9 @@ def prepare(
     films: FilmReference | None = None,
 ) -> Case:
     """Tensors of one record, and what the model can really read of it."""
-    usable = usable_record(record, policy, films)
+    believed = without_doubtful_units(record, vocabulary)
+    familiar = without_foreign_text(believed, vocabulary.known_pairs)
+    usable = usable_record(familiar, policy, films)
     inputs = to_tensors([usable], vocabulary)
     image, text, values = inputs.present[0].tolist()
     presence = (image, text, values)
@@ -82,7 +90,8 @@ def prepare(
     for modality, there in zip(Modality, presence):
         if states[modality].status is ModalityStatus.PRESENT and not there:
             states[modality] = ModalityState(ModalityStatus.ABSENT, _UNREAD[modality])
-    return Case(record, usable, inputs, states, presence)
+    watched = bool(vocabulary.follows)
+    return Case(record, usable, inputs, states, presence, watched)
 
 
 def artificial_record(vocabulary: InputVocabulary) -> PatientRecord:

@@ -33,9 +33,10 @@ def detectors(case: Case, calibration: Calibration) -> dict[str, bool]:
         )
         able["ood_image"] = Modality.IMAGE.value in known
     if received.notes:
+        able["foreign_text"] = case.watched
         able["ood_text"] = Modality.TEXT.value in known
     if received.values:
-        able["impossible_value"] = True
+        able |= {"impossible_value": True, "doubtful_unit": case.watched}
         able["ood_labs"] = Modality.VALUES.value in known
     if any(case.presence):
         able["stale_data"] = True

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fhir_adapters.code_systems import MEASUREMENTS
 from fhir_adapters.patient_record import PatientRecord
 
 AGE, SEX = "30525-0", "46098-0"  # LOINC: age, sex; tokens beside measured values
@@ -31,6 +32,12 @@ VITAL_SIGNS = frozenset(
         "39156-5",  # body mass index
     }
 )
+_ROUNDING = 1e-4  # edges are stored rounded
+#: Two codes go together from this mutual information on, in nats.
+_TOGETHER = 0.2
+_MIN_IN_BIN = 30  # fewer do not tell a range
+_NO_RANGE = (1.0, 0.0)
+_MIN_TOGETHER = 500  # records with both codes: fewer do not tell what is rare
 _MIN_COUNT = 5  # a code measured less often gets no statistic and no token
 
 
@@ -38,7 +45,9 @@ _MIN_COUNT = 5  # a code measured less often gets no statistic and no token
 class CodeStatistic:
     """One measurement code: how its values spread among the training records.
 
-    ``edges`` are the K + 1 bounds of its bins in robust z = (x - median) / iqr.
+    ``edges`` are the K + 1 bounds of its bins in robust z = (x - median) / iqr;
+    ``decimals`` the most digits behind the point that a training value had, None where
+    units are not watched.
     """
 
     loinc: str
@@ -46,6 +55,22 @@ class CodeStatistic:
     median: float
     iqr: float
     edges: tuple[float, ...]
+    decimals: int | None = None
+
+    def usual(self, value: float) -> bool:
+        """Whether ``value`` lies among the training values."""
+        z = (value - self.median) / self.iqr
+        return self.edges[0] - _ROUNDING <= z <= self.edges[-1] + _ROUNDING
+
+    def bin(self, value: float) -> int:
+        """The bin of ``value``, 0 to K - 1; the outer ones are open."""
+        z = (value - self.median) / self.iqr
+        return int(np.clip(np.searchsorted(self.edges, z, "right"), 1, self.bins)) - 1
+
+    @property
+    def bins(self) -> int:
+        """K."""
+        return len(self.edges) - 1
 
     def encode(self, value: float) -> NDArray[np.float32]:
         """Piecewise-linear encoding of ``value`` in the code's own unit: (K,).
@@ -60,6 +85,24 @@ class CodeStatistic:
         low[0], high[-1] = -1.0, 2.0
         encoded: NDArray[np.float32] = np.clip(share, low, high).astype(np.float32)
         return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Between which values one code lies when another lies in a given bin.
+
+    ``ranges[a]`` are the least and the largest training value of ``loinc`` in records
+    with ``other`` in bin a; the least above the largest where there was none.
+    """
+
+    loinc: str
+    other: str
+    ranges: tuple[tuple[float, float], ...]
+
+    def usual(self, value: float, beside: int) -> bool | None:
+        """Whether ``value`` lies in the range of bin ``beside``; None without one."""
+        low, high = self.ranges[beside]
+        return low <= value <= high if low <= high else None
 
 
 def fit_codes(records: Sequence[PatientRecord], bins: int) -> tuple[CodeStatistic, ...]:
@@ -117,3 +160,94 @@ def _statistic(loinc: str, values: NDArray[np.float64], bins: int) -> CodeStatis
         round(iqr, 6),
         tuple(round(float(edge), 6) for edge in edges),
     )
+
+
+def other_factors(loinc: str) -> tuple[float, ...]:
+    """What a number of this code is multiplied by if it was of another unit in use.
+
+    Units that differ by a formula, or not at all, have no factor.
+    """
+    known = MEASUREMENTS.get(loinc)
+    if known is None:
+        return ()
+    return tuple(
+        float(conversion.factor)
+        for conversion in known.alternatives.values()
+        if not conversion.formula and conversion.factor != 1
+    )
+
+
+def with_decimals(
+    codes: Sequence[CodeStatistic], records: Sequence[PatientRecord]
+) -> tuple[CodeStatistic, ...]:
+    """The same statistics with the most decimals that each code's values had."""
+    most: dict[str, int] = {}
+    for record in records:
+        for item in record.values:
+            exponent = item.value.normalize().as_tuple().exponent
+            digits = max(0, -exponent) if isinstance(exponent, int) else 0
+            most[item.loinc] = max(digits, most.get(item.loinc, 0))
+    return tuple(replace(code, decimals=most.get(code.loinc)) for code in codes)
+
+
+def fit_company(
+    codes: Sequence[CodeStatistic], records: Sequence[PatientRecord]
+) -> tuple[Company, ...]:
+    """Codes that a change of unit could hide in, each with the codes it goes with.
+
+    Args:
+        codes: Statistics with bins.
+        records: Training records.
+
+    Returns:
+        One table for each pair with enough records and enough mutual information.
+    """
+    measured = [{v.loinc: float(v.value) for v in r.values} for r in records]
+    found = []
+    for code in codes:
+        if not any(_hides(code, factor) for factor in other_factors(code.loinc)):
+            continue
+        for other in codes:
+            pairs = np.array(
+                [
+                    (m[other.loinc], m[code.loinc])
+                    for m in measured
+                    if other.loinc in m and code.loinc in m
+                ]
+            )  # (n, 2)
+            if other is not code and len(pairs) >= _MIN_TOGETHER:
+                found += _together(code, other, pairs)
+    return tuple(found)
+
+
+def _together(
+    code: CodeStatistic, other: CodeStatistic, pairs: NDArray[np.float64]
+) -> list[Company]:
+    """The ranges of ``code`` beside ``other``, if the two tell of each other."""
+    theirs = np.array([other.bin(x) for x in pairs[:, 0]])
+    mine = np.array([code.bin(x) for x in pairs[:, 1]])
+    counts = np.zeros((other.bins, code.bins))
+    np.add.at(counts, (theirs, mine), 1)
+    if _information(counts) < _TOGETHER:
+        return []
+    ranges = []
+    for row in range(other.bins):
+        values = pairs[theirs == row, 1]
+        few = len(values) < _MIN_IN_BIN
+        ranges.append(_NO_RANGE if few else (float(values.min()), float(values.max())))
+    return [Company(code.loinc, other.loinc, tuple(ranges))]
+
+
+def _hides(code: CodeStatistic, factor: float) -> bool:
+    """Whether some usual value is usual in the other unit, too."""
+    low = code.median + code.edges[0] * code.iqr
+    high = code.median + code.edges[-1] * code.iqr
+    return max(low, low / factor) <= min(high, high / factor)
+
+
+def _information(counts: NDArray[np.float64]) -> float:
+    """Mutual information of rows and columns, nats."""
+    joint = counts / counts.sum()
+    apart = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / apart[some])).sum())

@@ -5,7 +5,8 @@ The rule. All notes of a record, in their order, make one stream of word pieces 
 into windows that overlap by STRIDE pieces; each is scored by the mean weight of the
 sections that its pieces stand in (SECTION_WEIGHT), and the best are read, in the order
 of the text; between equals the earlier one. With one window only, the stream is read
-from its start up to the limit.
+from its start up to the limit. Sentences unlike all that the model has learnt to read
+are blanked first, where the vocabulary can tell (:mod:`.familiar_text`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fhir_adapters.patient_record import ClinicalNote
+from fhir_adapters.patient_record import ClinicalNote, Section
+from fhir_adapters.resources.sections import find_sections
+from model.inference.familiar_text import readable
 from model.inference.vocabulary import InputVocabulary
 from model.network.inputs import SECTION_KINDS
 
@@ -150,10 +153,13 @@ def _stream(notes: Sequence[ClinicalNote], vocabulary: InputVocabulary) -> list[
     stream: list[Piece] = []
     words = 0
     for number, note in enumerate(notes):
-        encoded = vocabulary.tokenizer.encode(note.text, add_special_tokens=False)
+        text = readable(note, vocabulary.known_pairs)
+        encoded = vocabulary.tokenizer.encode(text, add_special_tokens=False)
         numbers = [0 if w is None else w for w in encoded.word_ids]
         spans = _word_spans(numbers, encoded.offsets)
-        kinds = _section_of(note)
+        # a blanked sentence may have hidden a heading behind it on its line
+        parts = note.sections if text == note.text else find_sections(text)
+        kinds = _section_of(parts)
         for piece, word in zip(encoded.ids, numbers):
             start, end = spans[word]
             kind = next((k for a, b, k in kinds if a <= start < b), 0)
@@ -163,11 +169,11 @@ def _stream(notes: Sequence[ClinicalNote], vocabulary: InputVocabulary) -> list[
     return stream
 
 
-def _section_of(note: ClinicalNote) -> list[tuple[int, int, int]]:
-    """(start, end, index into SECTION_KINDS) of the note's sections."""
+def _section_of(sections: Sequence[Section]) -> list[tuple[int, int, int]]:
+    """(start, end, index into SECTION_KINDS) of a note's sections."""
     return [
         (part.start, part.end, SECTION_KINDS.index(section_kind(part.title)))
-        for part in note.sections
+        for part in sections
     ]
 
 

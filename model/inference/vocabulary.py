@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,13 @@ from model.inference.code_statistics import (
     SEX,
     SEX_NUMBERS,
     CodeStatistic,
+    Company,
     expected_codes,
     fit_codes,
+    fit_company,
+    with_decimals,
 )
+from model.inference.familiar_text import Follows, fit_follows
 from model.network.config import SENSOR_COLUMNS
 
 __all__ = [
@@ -47,6 +51,10 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNKNOWN, CLS, SEP = 0, 1, 2, 3
 VOCABULARY_FILE = "vocab.txt"
 VALUES_FILE = "values.json"
+#: Version of the way from record to tensors; a checkpoint names the one it was made
+#: with, and a newer one than this code knows is refused. 2: sentences unlike all
+#: training notes are blanked, where the statistics for it are stored.
+PIPELINE = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,9 @@ class InputVocabulary:
     measurements (with demographics), ``max_views`` films. ``lowercase`` is False for a
     cased vocabulary. ``expected`` are codes whose absence is a token; codes with at
     least ``sensor_count`` values in the last ``sensor_hours`` get a window token (0
-    hours: none do).
+    hours: none do). ``follows`` says which words follow each other in the training
+    notes, ``company`` which values go together; without them every sentence is read and
+    no unit is doubted.
     """
 
     pieces: tuple[str, ...]
@@ -73,6 +83,14 @@ class InputVocabulary:
     expected: tuple[str, ...] = ()
     sensor_hours: float = 0.0
     sensor_count: int = 4
+    follows: Follows = ()
+    company: tuple[Company, ...] = ()
+    pipeline: int = PIPELINE
+
+    @cached_property
+    def known_pairs(self) -> dict[str, frozenset[str]]:
+        """Each word of the training notes, and the words that came after it."""
+        return {word: frozenset(after) for word, after in self.follows}
 
     @property
     def columns(self) -> int:
@@ -153,11 +171,31 @@ class InputVocabulary:
             sensor_hours=sensor_hours,
         )
 
+    def watching(self, records: Sequence[PatientRecord]) -> InputVocabulary:
+        """The same vocabulary that also knows what notes and values usually look like.
+
+        With it sentences unlike all training notes are not read, and values that look
+        like another unit's are left out. Only for sets large enough that what they lack
+        is rare: a set of some hundred records would call every new style foreign.
+
+        Args:
+            records: The training records.
+        """
+        notes = (note.text for record in records for note in record.notes)
+        return replace(
+            self,
+            follows=fit_follows(notes),
+            codes=with_decimals(self.codes, records),
+            company=fit_company(self.codes, records),
+            pipeline=PIPELINE,
+        )
+
     def save(self, folder: Path) -> None:
         """Write ``vocab.txt`` and ``values.json``."""
         text = "".join(piece + "\n" for piece in self.pieces)
         (folder / VOCABULARY_FILE).write_text(text, encoding="utf-8")
         data = {
+            "pipeline": self.pipeline,
             "image_size": self.image_size,
             "max_tokens": self.max_tokens,
             "max_values": self.max_values,
@@ -169,6 +207,8 @@ class InputVocabulary:
             "sensor_hours": self.sensor_hours,
             "sensor_count": self.sensor_count,
             "codes": [asdict(code) for code in self.codes],
+            "company": [asdict(pair) for pair in self.company],
+            "follows": {word: " ".join(after) for word, after in self.follows},
         }
         (folder / VALUES_FILE).write_text(
             json.dumps(data, indent=1) + "\n", encoding="utf-8"
@@ -179,20 +219,39 @@ class InputVocabulary:
         """Read what :meth:`save` wrote.
 
         Raises:
-            CheckpointError: a file is missing or malformed.
+            CheckpointError: a file is missing or malformed, or the preprocessing that
+                it was made with is newer than this version's.
         """
         try:
             lines = (folder / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")
             data = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
+            if data.setdefault("pipeline", 1) > PIPELINE:
+                raise CheckpointError("made with a newer preprocessing")
             codes = tuple(_code(item) for item in data.pop("codes"))
             expected = tuple(data.pop("expected", ()))
-            return cls(tuple(lines[:-1]), codes, expected=expected, **data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            company = tuple(_pair(item) for item in data.pop("company", ()))
+            follows = tuple(
+                (word, tuple(after.split()))
+                for word, after in data.pop("follows", {}).items()
+            )
+            return cls(
+                tuple(lines[:-1]),
+                codes,
+                expected=expected,
+                follows=follows,
+                company=company,
+                **data,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError("vocabulary files are malformed") from error
 
 
 def _code(data: dict[str, Any]) -> CodeStatistic:
     return CodeStatistic(**{**data, "edges": tuple(data["edges"])})
+
+
+def _pair(data: dict[str, Any]) -> Company:
+    return Company(**{**data, "ranges": tuple(map(tuple, data["ranges"]))})
 
 
 def fit_pieces(notes: Iterable[str], limit: int) -> tuple[str, ...]:

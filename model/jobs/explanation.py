@@ -53,13 +53,20 @@ class ValueScore:
     """Leave-one-out change of the logit: positive raises the estimate.
 
     ``integrated`` is the value's share by integrated gradients from an absent token,
-    None where it was not computed.
+    ``weight`` (never negative) how much leaving it out changes over all coalitions of
+    the other modalities; None where they were not computed.
     """
 
     reference: str
     loinc: str
     logit: float
     integrated: float | None = None
+    weight: float | None = None
+
+    @property
+    def importance(self) -> float:
+        """What values are ranked by: the weight, or the change where there is none."""
+        return abs(self.logit) if self.weight is None else self.weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.inference.local_pieces import read_pieces
 from model.inference.torchvision_ops import declare_missing_operators
-from model.inference.vocabulary import SPECIAL, VOCABULARY_FILE
+from model.inference.vocabulary import VOCABULARY_FILE
 from model.language.word_pieces import tokenizer_of
 from model.network.config import TextConfig
 
@@ -129,10 +130,13 @@ def load_bert(folder: Path) -> BertFolder:
     """Open a BERT folder; heads for masked words and the pooler are left aside.
 
     Raises:
-        CheckpointError: a file is missing or malformed, or the weights do not fit.
+        RemoteModelError: no such folder on this disk; nothing is ever downloaded.
+        CheckpointError: a file is missing or malformed, the weights do not fit, or the
+            folder asks for code of its own.
     """
-    pieces, config = read_pieces(folder), _json(folder / CONFIG_FILE)
-    if config.get("model_type", "bert") != "bert":
+    pieces, lower_case = read_pieces(folder)
+    config = _json(folder / CONFIG_FILE)
+    if config.get("model_type", "bert") != "bert" or "auto_map" in config:
         raise CheckpointError("the folder holds no BERT")
     classes = transformers_classes()
     try:
@@ -148,9 +152,7 @@ def load_bert(folder: Path) -> BertFolder:
         encoder.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError("the weights do not fit config.json") from error
-    settings = folder / TOKENIZER_FILE
-    described = _json(settings) if settings.is_file() else {}
-    return BertFolder(encoder, pieces, bool(described.get("do_lower_case", True)))
+    return BertFolder(encoder, pieces, lower_case)
 
 
 def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,22 +177,6 @@ def text_config(bert: BertFolder) -> TextConfig:
         feed_forward=config.intermediate_size,
         max_tokens=config.max_position_embeddings,
     )
-
-
-def read_pieces(folder: Path) -> tuple[str, ...]:
-    """The pieces of ``vocab.txt``.
-
-    Raises:
-        CheckpointError: missing, not UTF-8, or without the special pieces.
-    """
-    try:
-        text = (folder / VOCABULARY_FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError("vocab.txt cannot be read") from error
-    pieces = tuple(text.removesuffix("\n").split("\n"))
-    if not set(SPECIAL) <= set(pieces):
-        raise CheckpointError("vocab.txt lacks the special pieces")
-    return pieces
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

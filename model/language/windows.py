@@ -6,18 +6,23 @@ a single sentence is longer than the encoder can read. Every word is in one wind
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.inference.vocabulary import CLS, PAD, SEP
+from model.errors import CheckpointError
+from model.inference.vocabulary import PAD
 
 #: Words that end a sentence.
 _ENDS = frozenset(".!?")
+#: Numbers that spellings are folded into; two spellings may share one.
+SPELLINGS = 16_384
 
 
 class Shape(IntEnum):
@@ -37,14 +42,16 @@ class Window:
     """Some words of one document, ready to be read.
 
     ``ids`` with [CLS] and [SEP]; ``words`` are character bounds in the document,
-    ``first`` the place in ``ids`` of each word's first piece.
+    ``first`` and ``last`` the places in ``ids`` of each word's first and last piece.
     """
 
     document: int
     ids: tuple[int, ...]
     first: tuple[int, ...]
+    last: tuple[int, ...]
     words: tuple[tuple[int, int], ...]
     shapes: tuple[Shape, ...]
+    spellings: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,20 @@ def shape_of(word: str) -> Shape:
     return Shape.CAPITAL if word[1:].islower() else Shape.MIXED
 
 
+@lru_cache(maxsize=100_000)
+def spellings_of(word: str) -> tuple[int, ...]:
+    """Six numbers below :data:`SPELLINGS`: the word, how it begins, how it ends.
+
+    A rare drug is cut into pieces that tell little; its ending tells what it is. The
+    numbers are a checksum, so they need no list and are the same on every machine
+    (the hashing trick, Weinberger et al., ICML 2009).
+    """
+    low = word.lower()
+    marks = (f"w{low}", *(f"a{low[:n]}" for n in (3, 4)))
+    marks += tuple(f"z{low[-n:]}" for n in (2, 3, 4))
+    return tuple(zlib.crc32(mark.encode()) % SPELLINGS for mark in marks)
+
+
 def windows_of(
     text: str, tokenizer: Tokenizer, longest: int, document: int = 0
 ) -> list[Window]:
@@ -85,6 +106,7 @@ def windows_of(
         Windows in order of the text; none for a text without words.
     """
     room = longest - 2
+    ends = ends_of(tokenizer)
     windows: list[Window] = []
     current: list[_Word] = []
     pending: list[_Word] = []
@@ -92,17 +114,17 @@ def windows_of(
         pending.append(word)
         if _size(pending) > room:  # a sentence too long to be kept whole
             pending.pop()
-            windows += _closed(text, document, current, pending)
+            windows += _closed(text, document, ends, current, pending)
             current, pending = [], [word]
         if word.last:
             if _size(current) + _size(pending) > room:
-                windows += _closed(text, document, current)
+                windows += _closed(text, document, ends, current)
                 current = []
             current, pending = [*current, *pending], []
     if _size(current) + _size(pending) > room:
-        windows += _closed(text, document, current, pending)
+        windows += _closed(text, document, ends, current, pending)
     else:
-        windows += _closed(text, document, [*current, *pending])
+        windows += _closed(text, document, ends, [*current, *pending])
     return windows
 
 
@@ -132,23 +154,41 @@ def _words(text: str, tokenizer: Tokenizer, room: int) -> list[_Word]:
     return words
 
 
-def _closed(text: str, document: int, *groups: Sequence[_Word]) -> list[Window]:
+def ends_of(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Numbers of [CLS] and [SEP]: those of a published folder are not ours.
+
+    Raises:
+        CheckpointError: the vocabulary lacks them.
+    """
+    begin, end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    if begin is None or end is None:
+        raise CheckpointError("the vocabulary lacks [CLS] or [SEP]")
+    return begin, end
+
+
+def _closed(
+    text: str, document: int, ends: tuple[int, int], *groups: Sequence[_Word]
+) -> list[Window]:
     """Each group that is not empty as a window."""
     windows = []
     for words in groups:
         if not words:
             continue
-        ids, first = [CLS], []
+        ids, first, last = [ends[0]], [], []
         for word in words:
             first.append(len(ids))
             ids += word.ids
+            last.append(len(ids) - 1)
+        written = [text[word.start : word.end] for word in words]
         windows.append(
             Window(
                 document,
-                (*ids, SEP),
+                (*ids, ends[1]),
                 tuple(first),
+                tuple(last),
                 tuple((word.start, word.end) for word in words),
-                tuple(shape_of(text[word.start : word.end]) for word in words),
+                tuple(shape_of(word) for word in written),
+                tuple(spellings_of(word) for word in written),
             )
         )
     return windows

@@ -85,11 +85,19 @@ class TextEncoder(nn.Module):
         Returns:
             (B, Nt, D); rows of padding are arbitrary.
         """
+        return self.tokens(self.states(input_ids, attn, window), section)
+
+    def states(
+        self, input_ids: Tensor, attn: Tensor, window: Tensor | None = None
+    ) -> Tensor:
+        """The stack's own states (B, Nt, W); arguments as for :meth:`forward`."""
         if window is None or self.config.windows == 1:
-            hidden = self._stack(input_ids, attn)  # (B, Nt, W)
-        else:
-            hidden = self._windowed(input_ids, attn, window)  # (B, Nt, W)
-        tokens: Tensor = self.project(hidden)  # (B, Nt, D)
+            return self._stack(input_ids, attn)
+        return self._windowed(input_ids, attn, window)
+
+    def tokens(self, states: Tensor, section: Tensor | None = None) -> Tensor:
+        """States (B, Nt, W) of the stack to tokens (B, Nt, D) of the shared space."""
+        tokens: Tensor = self.project(states)  # (B, Nt, D)
         if self.config.sections and section is not None:
             tokens = tokens + self.section(section)
         normed: Tensor = self.norm(tokens)

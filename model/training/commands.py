@@ -1,4 +1,4 @@
-"""The subcommand ``train``: options in, functions called, lines out.
+"""The subcommands ``train`` and ``refit``: options in, functions called, lines out.
 
 Everything heavy is imported when a command runs, so that help is instant.
 """
@@ -6,6 +6,7 @@ Everything heavy is imported when a command runs, so that help is instant.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,6 +38,12 @@ def add_train_options(parser: Parser) -> None:
         "--parameters", choices=("P0", "P1"), default="P0", help="generator parameters"
     )
     parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="synthetic cases as they are drawn; by default a share of them is shown "
+        "as other sites would have sent them",
+    )
+    parser.add_argument(
         "--unstaged",
         action="store_true",
         help="end to end from scratch, to see why training goes in stages",
@@ -45,7 +52,8 @@ def add_train_options(parser: Parser) -> None:
         "--compare",
         type=Path,
         metavar="RUN",
-        help="folder of an --unstaged run whose figures the checkpoint shall quote",
+        help="folder of an --unstaged run whose figures the checkpoint shall quote, or "
+        "of a checkpoint that quotes one",
     )
     parser.add_argument(
         "--out",
@@ -68,6 +76,7 @@ def train(arguments: Arguments) -> int:
         continue_synthetic,
         read_unstaged,
         run_synthetic,
+        varied_recipe,
     )
     from model.training.train import TrainSettings
 
@@ -86,15 +95,47 @@ def train(arguments: Arguments) -> int:
         ),
         arguments,
     )
+    if not arguments.plain:
+        settings = varied_recipe(settings)
     compare = arguments.compare
     record = run_synthetic(
         folder,
         settings,
-        SyntheticRun(cases=arguments.cases, parameters=arguments.parameters),
+        SyntheticRun(
+            cases=arguments.cases,
+            parameters=arguments.parameters,
+            varied=not arguments.plain,
+        ),
         read_unstaged(compare / "training.json") if compare else None,
         records,
     )
     return _report(folder, records, record)
+
+
+def add_refit_options(parser: Parser) -> None:
+    """Options of ``trivium-model refit``."""
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoint folder of a run on synthetic cases"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where the new checkpoint goes"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="0: one per core")
+    parser.add_argument("--json", action="store_true", help="figures as JSON")
+
+
+def refit(arguments: Arguments) -> int:
+    """Fit statistics and calibration again; prints what the model then scores."""
+    from model.training.refit import refit as fit_again
+
+    record = fit_again(arguments.checkpoint, arguments.out, threads=arguments.threads)
+    if arguments.json:
+        print(json.dumps(record["coalitions"], indent=2))
+        return 0
+    full = record["coalitions"]["all"]
+    print(f"checkpoint: {arguments.out}")
+    print(f"AUROC {full['auroc']:.4f} of {full['ceiling']:.4f} attainable")
+    return 0
 
 
 def _report(folder: Path, records: Path, record: Mapping[str, Any]) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.network.config import ImageConfig
+from model.network.image_backbone import build_backbone, grid_of
 from model.network.losses import UNKNOWN_CLASS, masked_cross_entropy
 from model.training.training_set import Finding
 
@@ -80,7 +83,31 @@ class PatchHeads(nn.Module):
         return total
 
 
-def lesion_patches(masks: Tensor, patch: int) -> Tensor:
-    """Lesion masks (n, H, W) to per-patch targets (n, patches): 1 where covered."""
-    cover = F.avg_pool2d(masks.float().unsqueeze(1), patch)  # (n, 1, rows, columns)
+def lesion_patches(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Lesion masks to per-patch targets: 1 where a patch is covered.
+
+    Args:
+        masks: (n, H, W) bool.
+        grid: Rows and columns of the encoder's patches, see :func:`patch_grid`.
+
+    Returns:
+        (n, rows * columns), row-major.
+    """
+    cover = F.adaptive_avg_pool2d(masks.float().unsqueeze(1), grid)  # (n, 1, r, c)
     return (cover.flatten(1) >= LESION_SHARE).float()  # (n, Ni)
+
+
+@lru_cache(maxsize=8)
+def patch_grid(config: ImageConfig) -> tuple[int, int]:
+    """Rows and columns of the patches that an image encoder of this config gives.
+
+    A named backbone cuts films its own way, whatever ``config.patch`` says, so it is
+    asked; building one must not move the caller's random numbers.
+
+    Raises:
+        ConfigurationError: the backbone cannot be built for this image size.
+    """
+    if not config.backbone:
+        return config.grid, config.grid
+    with torch.random.fork_rng(devices=[]):
+        return grid_of(build_backbone(config), config.size)

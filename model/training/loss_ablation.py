@@ -1,71 +1,99 @@
 """One row per loss switched on or off, on the same encoders, budget and cases.
 
-S1 is trained once and shared; S2 once, for the rows with L_con. Every row then trains
-S3 and one epoch of S4 (without S4 the alignment loss could change nothing that the
-fusion reads) and is scored on the same fresh synthetic cases: AUROC of the full input
-and of the pairs, retrieval between modalities, relevance inside what was planted.
-Differences are to the recipe ``cls,uni``, on the same resampled cases.
+Per random start, S1 is trained once and shared; S2 once, for the rows with L_con. Every
+row then trains S3 and one epoch of S4 (without S4 the alignment loss could change
+nothing that the fusion reads) and is scored on the same fresh synthetic cases; see
+:mod:`model.training.loss_ablation_report` for what is told of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import time
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from model.evaluation.metrics import auroc, bootstrap, paired_bootstrap
+from model.inference.calibration import Platt
 from model.inference.runtime import choose_device, configure_threads
-from model.network.fusion import TriModalModel
-from model.network.inputs import MODALITIES
+from model.network.fusion import Tokens, TriModalModel
 from model.synthetic.latents import Split
 from model.training.cached_tokens import Prepared, cache_tokens
-from model.training.calibrate import pattern_logits
+from model.training.calibrate import fit_platt, pattern_logits
 from model.training.companion import Companion
 from model.training.contrastive import Alignment
-from model.training.explanation_guard import MOST_COST, judge
-from model.training.faithfulness import Floats, Truth, masses, paired_gain, truth_of
+from model.training.explanation_guard import judge
+from model.training.faithfulness import Floats, Truth, masses, truth_of
+from model.training.loss_ablation_report import (
+    FULL,
+    PATTERNS,
+    REFERENCE,
+    RowScores,
+    Run,
+    report_of,
+)
 from model.training.loss_weights import LossWeights
 from model.training.optimise import Schedule
-from model.training.retrieval import mean_rank
 from model.training.staged_run import Work, objective_of, retrieval_of, run_stages
 from model.training.synthetic_set import synthetic_cases, synthetic_set
 from model.training.train import build, prepare
 from model.training.train_settings import TrainSettings
 
-REFERENCE = "cls,uni"
 ROWS = (REFERENCE, "cls", "uni", "cls,uni,con", "cls,uni,exp", "cls,uni,con,exp")
 PARTS = ("reason", "shown", "focus", "consistent")
-PATTERNS = {
-    "all": (True, True, True),
-    "image+text": (True, True, False),
-    "image+values": (True, False, True),
-    "text+values": (False, True, True),
-}
+#: From one random start to the next; three seeds of cases lie between them.
+SEED_STEP = 10
+_POOLED_CASES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """Sizes of an ablation; ``seed`` draws cases and weights."""
+    """Sizes of an ablation.
+
+    ``seed`` draws cases and weights of the first of ``starts`` random starts; the next
+    ones are SEED_STEP apart.
+    """
 
     cases: int = 4_000
     held_out: int = 1_000
     tested: int = 4_000
     seed: int = 31
+    starts: int = 1
     parameters: str = "P0"
     parts: bool = False
+    draws: int = 1_000
     threads: int = 1
     device: str = "cpu"
     progress: bool = True
 
+    def of_start(self, number: int) -> Ablation:
+        """The one random start of that number, from 0 on."""
+        return replace(self, seed=self.seed + SEED_STEP * number, starts=1)
+
+    def digest(self, recipe: TrainSettings) -> str:
+        """Of all that changes a result; names what is kept of one start."""
+        said = asdict(self)
+        for name in ("starts", "draws", "threads", "progress"):
+            del said[name]
+        said["recipe"] = recipe.to_json()
+        text = json.dumps(said, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 def schedules_for(ablation: Ablation) -> TrainSettings:
-    """The demonstration recipe with more passes over fewer cases, and S4."""
+    """The demonstration recipe with more passes over fewer cases, and S4.
+
+    Agreement of three modalities is found on pooled tokens, after about as many of
+    them as the demonstration's recipe sees.
+    """
+    passes = max(25, math.ceil(_POOLED_CASES / ablation.cases))
     return TrainSettings(
         seed=ablation.seed,
         encoders=(
@@ -73,7 +101,7 @@ def schedules_for(ablation: Ablation) -> TrainSettings:
             Schedule(epochs=4, rate=1e-3, batch=128),
             Schedule(epochs=5, rate=2e-3, batch=128),
         ),
-        pooled=Schedule(epochs=25, rate=4e-3, batch=256, average=0.98),
+        pooled=Schedule(epochs=passes, rate=4e-3, batch=256, average=0.98),
         fusion=Schedule(epochs=3, rate=1e-3, batch=128, average=0.98),
         finetune=Schedule(epochs=1, rate=5e-4, batch=128, average=0.9),
         alignment=Schedule(epochs=12, rate=2e-3, batch=256, average=0.98),
@@ -84,61 +112,58 @@ def schedules_for(ablation: Ablation) -> TrainSettings:
     )
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One trained row and what it does on the tested cases."""
-
-    model: TriModalModel
-    logits: Mapping[str, Floats]  # by coalition, (n,)
-    masses: Floats  # (n, 3)
-    retrieval: Mapping[str, Mapping[str, float]]
-    seconds: float
-
-
 def ablate_losses(
-    ablation: Ablation, settings: TrainSettings | None = None
+    ablation: Ablation,
+    settings: TrainSettings | None = None,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
-    """Train and score every row.
+    """Train and score every row, from every random start.
 
     Args:
         ablation: Sizes and seed.
-        settings: Schedules; those of :func:`schedules_for` when not given.
+        settings: Schedules; those of :func:`schedules_for` when not given. Their seed
+            is replaced by that of the start.
+        keep: Folder where each start's scores are kept, so that a run can go on.
 
     Returns:
-        Plain JSON: ``data``, ``rows``, ``guard`` (the decision on L_exp on held-out
-        cases), ``statements`` (each with value, target and whether it holds).
+        Plain JSON; see :func:`.loss_ablation_report.report_of`.
+
+    Raises:
+        CheckpointError: a kept file is damaged.
     """
-    start = time.monotonic()
     configure_threads(ablation.threads)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(ablation.seed)
-        return _ablate(ablation, settings or schedules_for(ablation), start)
+    runs = []
+    for number in range(ablation.starts):
+        one = ablation.of_start(number)
+        recipe = replace(settings or schedules_for(one), seed=one.seed)
+        path = None if keep is None else keep / f"{one.digest(recipe)}.json"
+        if path is not None and path.exists():
+            runs.append(Run.load(path))
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(one.seed)
+            runs.append(_one_start(one, recipe))
+        if path is not None:
+            runs[-1].save(path)
+    data = {"source": "synthetic", **asdict(ablation)}
+    return report_of(data, runs, ablation.draws)
 
 
-def _ablate(
-    ablation: Ablation, settings: TrainSettings, start: float
-) -> dict[str, Any]:
+def _one_start(ablation: Ablation, settings: TrainSettings) -> Run:
+    start = time.monotonic()
     base, tested, truth, tested_truth = _shared(ablation, settings)
     aligned = _aligned(base)
     names = rows_of(ablation)
-    scored = {}
+    rows: dict[str, RowScores] = {}
+    models: dict[str, TriModalModel] = {}
     bar = tqdm(names.items(), desc="rows", disable=not ablation.progress)
     for name, weights in bar:
         bar.set_postfix(row=name)
-        scored[name] = _row(base, weights, aligned, tested, tested_truth)
+        rows[name], models[name] = _row(base, weights, aligned, tested, tested_truth)
     label = tested.targets[:, 0].cpu().numpy().astype(np.float64)
-    rows = [_described(name, scored, label) for name in names]
-    decision = judge(
-        scored[REFERENCE].model, scored["cls,uni,exp"].model, base.fresh, truth
-    )
-    return {
-        "data": {"source": "synthetic", **asdict(ablation)},
-        "reference": REFERENCE,
-        "rows": rows,
-        "guard": decision.to_json(),
-        "statements": _statements(rows, decision.on),
-        "seconds": round(time.monotonic() - start, 1),
-    }
+    decision = judge(models[REFERENCE], models["cls,uni,exp"], base.fresh, truth)
+    seconds = round(time.monotonic() - start, 1)
+    return Run(ablation.seed, label, rows, decision.to_json(), seconds)
 
 
 def rows_of(ablation: Ablation) -> dict[str, LossWeights]:
@@ -206,7 +231,7 @@ def _row(
     aligned: Alignment | None,
     tested: Prepared,
     truth: Truth,
-) -> Scored:
+) -> tuple[RowScores, TriModalModel]:
     """Train one row from the shared start and score it."""
     start = time.monotonic()
     settings = replace(base.settings, losses=weights, stages=("S3", "S4"))
@@ -218,78 +243,30 @@ def _row(
     run_stages(work, objective)
     model = work.model.eval()
     tokens = cache_tokens(model, tested.inputs)
-    logits = {
-        key: pattern_logits(model, tokens, tested.inputs.present, pattern)[:, 0]
-        .double()
-        .cpu()
-        .numpy()
-        for key, pattern in PATTERNS.items()
-    }
-    return Scored(
-        model,
+    logits = {key: _logits(model, tested, tokens, key) for key in PATTERNS}
+    scores = RowScores(
         logits,
+        _chances(model, base.fresh, logits[FULL]),
         masses(model, tokens, tested, truth),
         retrieval_of(model, objective.alignment, tested),
         round(time.monotonic() - start, 1),
     )
+    return scores, model
 
 
-def _described(
-    name: str, scored: Mapping[str, Scored], label: Floats
-) -> dict[str, Any]:
-    """One row as plain JSON, with its differences to the reference."""
-    row, reference = scored[name], scored[REFERENCE]
-    return {
-        "losses": name,
-        "auroc": {
-            key: {
-                **bootstrap(auroc, x, label).to_json(),
-                "minus_reference": paired_bootstrap(
-                    auroc, x, reference.logits[key], label
-                ).to_json(),
-            }
-            for key, x in row.logits.items()
-        },
-        "retrieval": {"mean_rank": mean_rank(row.retrieval), **row.retrieval},
-        "mass": {
-            m: paired_gain(reference.masses[:, i], row.masses[:, i]).to_json()
-            for i, m in enumerate(MODALITIES)
-        },
-        "seconds": row.seconds,
-    }
+def _logits(
+    model: TriModalModel, data: Prepared, tokens: Tokens, coalition: str
+) -> Floats:
+    """Logit (n,) of the first label with one coalition in use."""
+    present, pattern = data.inputs.present, PATTERNS[coalition]
+    found = pattern_logits(model, tokens, present, pattern)[:, 0]
+    result: Floats = found.double().cpu().numpy()
+    return result
 
 
-def _statements(rows: list[dict[str, Any]], exp_on: bool) -> dict[str, Any]:
-    """What is claimed of each loss, with value, target and whether it holds."""
-    by_name = {row["losses"]: row for row in rows}
-    ranks = {name: row["retrieval"]["mean_rank"] for name, row in by_name.items()}
-    gain = ranks["cls,uni,con"] - ranks[REFERENCE]
-    change = {
-        name: row["auroc"]["all"]["minus_reference"]["value"]
-        for name, row in by_name.items()
-    }
-    worst = min(
-        row["rank"]
-        for key, row in by_name["cls,uni,con"]["retrieval"].items()
-        if key != "mean_rank"
-    )
-
-    def said(value: float, target: str, holds: bool) -> dict[str, Any]:
-        return {"value": value, "target": target, "holds": holds}
-
-    return {
-        "con_improves_retrieval": said(gain, "> 0", gain > 0),
-        "con_ranks_every_direction_above_chance": said(worst, "> 0.5", worst > 0.5),
-        "con_auroc_cost": said(
-            -change["cls,uni,con"],
-            f"<= {MOST_COST}",
-            -change["cls,uni,con"] <= MOST_COST,
-        ),
-        "exp_auroc_cost": said(
-            -change["cls,uni,exp"],
-            f"<= {MOST_COST}",
-            -change["cls,uni,exp"] <= MOST_COST,
-        ),
-        "exp_pays": said(float(exp_on), "guard says on", exp_on),
-        "cls_is_needed": said(-change["uni"], "> 0.005", -change["uni"] > MOST_COST),
-    }
+def _chances(model: TriModalModel, fresh: Prepared, logits: Floats) -> Floats:
+    """Probabilities (n,) of logits (n,), by Platt on the held-out cases."""
+    held_out = _logits(model, fresh, cache_tokens(model, fresh.inputs), FULL)
+    answers = fresh.targets[:, 0].cpu().numpy().astype(np.float64)
+    platt = fit_platt(held_out, answers, Platt(1.0, 0.0))
+    return np.array([platt.probability(x) for x in logits.tolist()])

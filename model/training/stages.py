@@ -75,6 +75,7 @@ def train_fusion(
     progress: bool,
     objective: Objective = Objective(),
     companion: Companion = Companion(),
+    tokens: Tokens | None = None,
 ) -> dict[str, list[float]]:
     """S3: fusion on cached tokens, encoders and pools frozen.
 
@@ -92,11 +93,13 @@ def train_fusion(
         objective: What is minimised; explanations need the second step's tokens, and
             alignment has nothing to change here.
         companion: Held-out loss, early stopping, state.
+        tokens: Of the training records, where they are known already.
 
     Returns:
         Loss per epoch of both steps.
     """
-    tokens = cache_tokens(model, data.inputs)
+    if tokens is None:
+        tokens = cache_tokens(model, data.inputs)
     pooled = summarise(model, tokens)
     whole = fresh_pooled = None
     if companion.fresh is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from model.synthetic.case import SynthCase
 from model.synthetic.ceiling import COALITIONS
 from model.synthetic.latents import Split
 from model.training.calibrate import pattern_logits
+from model.training.optimise import Schedule
 from model.training.run_folder import RunFolder
 from model.training.stages import cache_tokens
 from model.training.synthetic_set import (
@@ -42,6 +43,8 @@ from model.training.synthetic_set import (
     synthetic_set,
 )
 from model.training.train import Trained, TrainSettings, train
+from model.training.training_set import TrainingSet
+from model.training.variants import Variety, varied
 
 NAME = "trivium-demo"
 VERSION = "0.1.0"
@@ -50,16 +53,42 @@ METHOD = "held-out synthetic cases, all three modalities present"
 
 @dataclass(frozen=True, slots=True)
 class SyntheticRun:
-    """Sizes of a run; ``cases`` train the weights, ``held_out`` calibrate them."""
+    """Sizes of a run; ``cases`` train the weights, ``held_out`` calibrate them.
+
+    ``varied`` shows the weights a share of their cases as other sites would have sent
+    them, see :mod:`.variants`; held-out cases stay plain.
+    """
 
     cases: int = 10_000
     held_out: int = 2_000
     tested: int = 4_000
     parameters: str = "P0"
+    varied: bool = True
 
     def seeds(self, seed: int) -> dict[str, int]:
         """The seed of each purpose; distinct, and refused by the evaluation."""
         return {"train": seed, "calibration": seed + 1, "validation": seed + 2}
+
+
+def varied_recipe(settings: TrainSettings) -> TrainSettings:
+    """The recipe for varied cases, which is that of the demonstration checkpoint.
+
+    Varied films take the image encoder longer than films of one site. More modality
+    dropout and weight decay keep the pairs calibrated: with little of either the fusion
+    learns chance differences between combinations that mean the same.
+    """
+    return replace(
+        settings,
+        encoders=(
+            Schedule(epochs=7, rate=2e-3, batch=64),
+            Schedule(epochs=2, rate=1e-3, batch=128),
+            Schedule(epochs=3, rate=2e-3, batch=128),
+        ),
+        pooled=replace(settings.pooled, rate=2e-3, weight_decay=0.1),
+        fusion=replace(settings.fusion, weight_decay=0.1),
+        dropout=0.6,
+        watch=True,
+    )
 
 
 def run_synthetic(
@@ -87,42 +116,87 @@ def run_synthetic(
         RunFolderError: the run folder holds a run with other settings.
     """
     start = time.monotonic()
+    sets = drawn_sets(settings, run)
+    kept = _started(records, folder, settings, run, unstaged)
+    trained = train(*sets, settings, kept)
+    record = write_run(folder, trained, settings, run, _quoted(unstaged), start)
+    if kept is not None:
+        kept.finish(record, trained.alignment)
+    return record
+
+
+def drawn_sets(
+    settings: TrainSettings, run: SyntheticRun
+) -> tuple[TrainingSet, TrainingSet]:
+    """The records that weights see, and those that the calibration sees.
+
+    Args:
+        settings: Its seed and its preset's film size are used.
+        run: How many cases, and whether the weights see them varied.
+
+    Raises:
+        ConfigurationError: unknown parameter set, or too few cases.
+    """
     if min(run.cases, run.held_out, run.tested) < 50:
         raise ConfigurationError("a run needs at least 50 cases of each kind")
     seeds = run.seeds(settings.seed)
-    size = preset(settings.preset, vocabulary=1, codes=1, labels=(LABEL,)).image.size
-
-    def draw(n: int, purpose: str, split: Split) -> list[SynthCase]:
-        return synthetic_cases(
-            n, seeds[purpose], split=split, parameters=run.parameters, image_size=size
-        )
-
-    trained = train(
-        synthetic_set(draw(run.cases, "train", Split.TRAIN)),
-        synthetic_set(draw(run.held_out, "calibration", Split.VALIDATION)),
-        settings,
-        kept := _started(records, folder, settings, run, unstaged),
+    training = synthetic_set(
+        _draw(settings, run, run.cases, seeds["train"], Split.TRAIN)
     )
-    tested = draw(run.tested, "validation", Split.TEST)
+    if run.varied:
+        training = varied(training, Variety(), seeds["train"])
+    held_out = _draw(
+        settings, run, run.held_out, seeds["calibration"], Split.VALIDATION
+    )
+    return training, synthetic_set(held_out)
+
+
+def _draw(
+    settings: TrainSettings, run: SyntheticRun, n: int, seed: int, split: Split
+) -> list[SynthCase]:
+    size = preset(settings.preset, vocabulary=1, codes=1, labels=(LABEL,)).image.size
+    return synthetic_cases(
+        n, seed, split=split, parameters=run.parameters, image_size=size
+    )
+
+
+def write_run(
+    folder: Path,
+    trained: Trained,
+    settings: TrainSettings,
+    run: SyntheticRun,
+    quoted: Mapping[str, Any] | None,
+    start: float,
+) -> dict[str, Any]:
+    """Measure a calibrated model on cases of the TEST namespace and write it.
+
+    Args:
+        folder: Where the checkpoint goes.
+        trained: Model, vocabulary, calibration, figures.
+        settings: Of the run.
+        run: Of the run.
+        quoted: Figures of an end-to-end run, or None.
+        start: ``time.monotonic()`` when the work began.
+
+    Returns:
+        What was written to ``training.json``.
+    """
+    seeds = run.seeds(settings.seed)
+    tested = _draw(settings, run, run.tested, seeds["validation"], Split.TEST)
     inputs = to_tensors(synthetic_set(tested).records, trained.vocabulary)
     inputs = inputs.to(next(trained.model.parameters()).device)  # "auto" is none
-    coalitions = score_coalitions(trained.model, trained.calibration, inputs, tested)
     validation = _validation(trained, inputs, tested)
     record = {
         "preset": settings.preset,
         "staged": settings.staged,
-        "data": {
-            "source": "synthetic",
-            "parameters": run.parameters,
-            "cases": run.cases,
-            "held_out": run.held_out,
-            "tested": run.tested,
-        },
+        "data": {"source": "synthetic", **asdict(run)},
         "seeds": seeds,
         "settings": settings.to_json(),
         "figures": dict(trained.figures),
-        "coalitions": coalitions,
-        "unstaged": _quoted(unstaged),
+        "coalitions": score_coalitions(
+            trained.model, trained.calibration, inputs, tested
+        ),
+        "unstaged": quoted,
         "seconds": round(time.monotonic() - start, 1),
     }
     description = Description(
@@ -137,8 +211,6 @@ def run_synthetic(
         notice=NOTICE,
     )
     trained.save(folder, description)
-    if kept is not None:
-        kept.finish(record, trained.alignment)
     return record
 
 
@@ -191,8 +263,8 @@ def _validation(trained: Trained, inputs: Any, tested: Any) -> Validation:
 
 def _quoted(unstaged: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The figures of an end-to-end run that are worth quoting beside the staged one."""
-    if unstaged is None:
-        return None
+    if unstaged is None or "figures" not in unstaged:  # none, or a quote already
+        return None if unstaged is None else dict(unstaged)
     names = [key_of(coalition) for coalition in COALITIONS]
     return {
         "cases": unstaged["data"]["cases"],
@@ -204,7 +276,7 @@ def _quoted(unstaged: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def read_unstaged(path: Path) -> dict[str, Any]:
-    """``training.json`` of an end-to-end run.
+    """``training.json`` of an end-to-end run, or what a checkpoint quotes of one.
 
     Raises:
         ConfigurationError: not such a file.
@@ -213,6 +285,7 @@ def read_unstaged(path: Path) -> dict[str, Any]:
         data = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigurationError("no readable training.json there") from error
-    if data.get("staged") is not False or FULL not in data.get("coalitions", {}):
+    data = data.get("unstaged") or data
+    if data.get("staged", False) is not False or FULL not in data.get("coalitions", {}):
         raise ConfigurationError("that run was not trained end to end")
     return data

@@ -34,7 +34,7 @@ from model.network.inputs import MODALITIES
 from model.training.calibrate import Charts, HeldOut, calibrate
 from model.training.companion import Companion
 from model.training.contrastive import Alignment
-from model.training.finding_heads import lesion_patches
+from model.training.finding_heads import lesion_patches, patch_grid
 from model.training.run_folder import RunFolder
 from model.training.sparse import sparse_copies
 from model.training.staged_run import Work, objective_of, run_stages
@@ -230,6 +230,8 @@ def build(
         views=sizes.image.views,
         windows=sizes.text.windows,
     )
+    if settings.watch:
+        vocabulary = vocabulary.watching(training.records)
     config = preset(
         settings.preset,
         vocabulary=len(vocabulary.pieces),
@@ -250,7 +252,7 @@ def prepare(
     lesion = None
     if data.lesion_masks is not None:
         masks = torch.from_numpy(data.lesion_masks)
-        lesion = lesion_patches(masks, config.image.patch).to(device)
+        lesion = lesion_patches(masks, patch_grid(config.image)).to(device)
     targets, known = data.target_tensors()
     inputs = to_tensors(data.records, vocabulary).to(device)
     numbers: dict[str, int] = {}

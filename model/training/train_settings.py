@@ -29,6 +29,8 @@ class TrainSettings:
     ``stages`` leaves stages out: what was not run stays as it was initialised.
     ``early_stop`` is how many epochs the held-out loss may fail to improve, 0 never
     stops. ``guard`` lets the explainability loss stay only where it pays.
+    ``watch`` lets the vocabulary learn what notes and values usually look like, so that
+    foreign sentences and doubtful units are left out; for large sets only.
     ``precision`` "auto" means bfloat16 on a CUDA device, "float32" everywhere.
     """
 
@@ -57,6 +59,7 @@ class TrainSettings:
     early_stop: int = 0
     guard: bool = True
     precision: str = "auto"
+    watch: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no run could do.

@@ -1,6 +1,6 @@
 """Which tests prove which component, and whether they pass.
 
-    python -m tests.conformance.components [--json] [PATH ...]
+    python -m tests.conformance.components [--json] [--markdown FILE] [PATH ...]
 
 Runs every test with ``@pytest.mark.component("A7")`` and lists, for each component of
 ``components.csv``, its tests and which of them passed. A component fails that has no
@@ -51,7 +51,7 @@ def read_table(path: Path = TABLE) -> list[Component]:
         return [Component(**row) for row in csv.DictReader(stream)]
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in sets
 class Recorder:
     """A pytest plugin: keeps the marked tests, and how each of them ended."""
 
@@ -139,6 +139,43 @@ def table_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def page(report: dict[str, Any]) -> str:
+    """The report as a Markdown document: what works means, and what proves it."""
+    lines = [
+        "# Components and the tests that prove them",
+        "",
+        "Written by `python -m tests.conformance.components --markdown FILE`, which "
+        "runs every marked test and counts only what passed. A component is proved "
+        "when at least one test marked with its id passes and none fails.",
+        "",
+        "| id | component | what works means | proved | passing tests |",
+        "|---|---|---|---|---|",
+    ]
+    for row in report["components"]:
+        names = "<br>".join(_named(tests) for tests in _by_module(row[PASSED]))
+        state = "yes" if row["proved"] else "**no**"
+        lines.append(
+            f"| {row['id']} | {row['name']} | {row['works']} | {state} | {names} |"
+        )
+    failing = ", ".join(report["failing"]) or "none"
+    return "\n".join([*lines, "", f"Not proved: {failing}.", ""])
+
+
+def _by_module(tests: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Names of test functions by their file; the cases of one are one name."""
+    found: dict[str, dict[str, None]] = {}
+    for test in tests:
+        module, _, name = test.partition("::")
+        found.setdefault(module, {})[name.partition("[")[0]] = None
+    return [(module, list(names)) for module, names in found.items()]
+
+
+def _named(tests: tuple[str, list[str]]) -> str:
+    module, names = tests
+    said = ", ".join(name.removeprefix("test_").replace("_", " ") for name in names)
+    return f"`{module.removeprefix('tests/')}`: {said}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, and say by the exit code whether all is proved."""
     parser = argparse.ArgumentParser(
@@ -147,8 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("paths", nargs="*", default=["tests"], help="tests to look at")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the page there"
+    )
     chosen = parser.parse_args(arguments)
     report = proved(read_table(), run(chosen.paths))
+    if chosen.markdown:
+        chosen.markdown.write_text(page(report), encoding="utf-8")
     print(json.dumps(report, indent=2) if chosen.json else table_text(report))
     clean = not (report["failing"] or report["unknown"] or report["broken"])
     return 0 if clean else 1

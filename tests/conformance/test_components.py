@@ -13,6 +13,8 @@ import pytest
 from tests.conformance.components import (
     Component,
     Recorder,
+    main,
+    page,
     proved,
     read_table,
     table_text,
@@ -58,6 +60,10 @@ def test_unmarked(): assert False
 def reported(folder: Path, text: str, repository: Path) -> dict[str, Any]:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    component(id): x\n")
     (folder / "test_marked.py").write_text(text)
+    inner = folder / "inner"  # a folder with a conftest of its own, as in this tree
+    inner.mkdir()
+    (inner / "conftest.py").write_text("")
+    (inner / "test_inner.py").write_text("def test_unmarked_too(): assert False\n")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         cwd=repository,
@@ -107,6 +113,33 @@ def test_a_test_that_never_ran_proves_nothing() -> None:
 def test_the_table_for_readers_names_what_is_not_proved() -> None:
     text = table_text(proved([Component("A1", "Image encoder", "")], Recorder()))
     assert "A1    NO" in text and "failing: A1" in text and "unknown: none" in text
+
+
+def test_the_page_names_each_test_once_and_says_what_is_missing() -> None:
+    table = [Component("A1", "Image encoder", "It works"), Component("A2", "Text", "")]
+    tests = [
+        "tests/a/test_x.py::test_it_learns[1]",
+        "tests/a/test_x.py::test_it_learns[2]",
+    ]
+    recorder = Recorder({t: {"A1"} for t in tests}, {t: "passed" for t in tests})
+    text = page(proved(table, recorder))
+    assert "| A1 | Image encoder | It works | yes | `a/test_x.py`: it learns |" in text
+    assert "| A2 | Text |  | **no** |  |" in text and "Not proved: A2." in text
+
+
+def test_the_command_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = {component.id for component in read_table()}
+    recorder = Recorder({"t.py::test_all": everything}, {"t.py::test_all": "passed"})
+    monkeypatch.setattr("tests.conformance.components.run", lambda paths: recorder)
+    target = tmp_path / "components.md"
+    assert main(["--json", "--markdown", str(target)]) == 0
+    assert json.loads(capsys.readouterr().out)["failing"] == []
+    assert "Not proved: none." in target.read_text()
+    recorder.outcomes["t.py::test_all"] = "skipped"
+    assert main([]) == 1
+    assert "failing: A1, " in capsys.readouterr().out
 
 
 def test_the_table_of_components_is_whole() -> None:

@@ -23,6 +23,7 @@ from tests.services import wait_until
 
 ASSESSMENT = "dev.trivium.assessment"
 DEMO = REPOSITORY / "model" / "checkpoints" / "demo"
+SMALL = REPOSITORY / "model" / "checkpoints" / "small"
 ANY_PORT = {"web": 0, "ehr": 0, "auditor": 0}
 
 

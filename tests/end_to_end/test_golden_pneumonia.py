@@ -85,6 +85,39 @@ def test_both_values_raise_the_estimate(assessed) -> None:
         assert scores[loinc] > 0, scores
 
 
+@pytest.mark.component("A21")
+def test_both_values_are_the_top_values(assessed) -> None:
+    """14 thousand leukocytes a microlitre and a saturation of 92 % come first."""
+    given = golden()["row"]["structured"]
+    stated = {item["loinc"]: (item["value"], item["unit"]) for item in given.values()}
+    assert stated == {"6690-2": (14.0, "10*3/uL"), "59408-5": (92.0, "%")}
+    ranked = sorted(explanation(assessed).values, key=lambda v: -v.importance)
+    assert {v.loinc for v in ranked[:2]} == set(stated)
+
+
+@pytest.mark.component("A21")
+def test_one_card_rests_on_evidence_of_this_patient(assessed, plugin: Plugin) -> None:
+    """Every sentence names evidence; every resource named is in the patient's chart."""
+    shown, _ = assessed
+    found = explanation(assessed)
+    assert found.narrative and all(line.evidence for line in found.narrative)
+    named = {v.reference for v in found.values} | {w.reference for w in found.words}
+    (heat_map,) = found.heat_maps
+    named |= {heat_map.reference.split("#")[0]}
+    kinds = {reference.split("/")[0] for reference in named}
+    assert {"Observation", "DocumentReference", "ImagingStudy"} <= kinds
+    patient = f"Patient/{golden()['row']['case_id']}"
+    for reference in named:
+        kind, identifier = reference.split("/")[:2]
+        resource = plugin.ehr.store.get(kind, identifier)
+        assert resource is not None, reference
+        if kind != "Patient":
+            assert resource["subject"]["reference"] == patient
+    told = {i.split("#")[0] for line in found.narrative for i in line.evidence}
+    assert told & named, "the summary speaks of the same evidence"
+    assert shown["links"], "the card opens the evidence"
+
+
 def test_the_case_is_told_by_data_alone(repository) -> None:
     """No source file names the case's terms; its sentence is in no training text."""
     note = golden()["row"]["note_masked"]

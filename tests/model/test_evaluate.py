@@ -28,6 +28,7 @@ from model.inference.weights import (
     save_checkpoint,
 )
 from model.settings import DEMO_CHECKPOINT
+from model.synthetic.ceiling import severity_only_ceiling
 from tests.model.network_samples import network, vocabulary
 
 NAMES = ["image", "text", "values", "image+text", "image+values", "text+values", "all"]
@@ -122,6 +123,7 @@ def test_the_interval_holds_the_value_and_narrows_with_n() -> None:
     assert (narrow.n, narrow.method, narrow.metric) == (2000, "m", "AUROC")
 
 
+@pytest.mark.component("A12")
 def test_the_demonstration_checkpoint_meets_its_bars_on_few_fresh_cases() -> None:
     report = evaluate_synthetic(load_checkpoint(DEMO_CHECKPOINT), cases=1000, seed=41)
     full = report["coalitions"]["all"]
@@ -130,6 +132,22 @@ def test_the_demonstration_checkpoint_meets_its_bars_on_few_fresh_cases() -> Non
     assert "all" in table(report)
 
 
+@pytest.mark.component("A12")
+def test_training_from_scratch_ends_near_what_severity_alone_gives() -> None:
+    """The figure that the checkpoint carries, and that the evaluation prints."""
+    checkpoint = load_checkpoint(DEMO_CHECKPOINT)
+    quoted = checkpoint.training["unstaged"]
+    scratch = quoted["coalitions"]["all"]
+    severity = severity_only_ceiling("P0").auroc
+    assert severity == pytest.approx(0.862, abs=0.001)
+    assert abs(scratch["auroc"] - severity) <= 0.015
+    assert scratch["ceiling"] - scratch["auroc"] > 0.05, "three-way pattern not found"
+    staged = checkpoint.training["coalitions"]["all"]
+    assert staged["ceiling"] - staged["auroc"] <= 0.015
+    assert quoted["cases"] == checkpoint.training["data"]["cases"]
+
+
+@pytest.mark.component("A12")
 def test_the_table_shows_the_from_scratch_figures_and_where_they_are_from() -> None:
     checkpoint = load_checkpoint(DEMO_CHECKPOINT)
     report = evaluate_synthetic(checkpoint, cases=60, seed=41)

@@ -24,9 +24,9 @@ from model.explain.attribution import (
     modality_shares,
     shapley,
     text_path_gradient,
-    value_scores,
     word_scores,
 )
+from model.explain.left_out import value_scores
 from model.explain.word_lists import STOP_WORDS
 from model.inference.calibration import PATTERNS
 from model.inference.tensors import to_tensors

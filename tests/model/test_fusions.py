@@ -301,6 +301,43 @@ def test_every_direction_of_the_catm_has_its_own_logged_gate() -> None:
     }
 
 
+@pytest.mark.component("A7")
+@pytest.mark.parametrize("asked", range(3))
+@pytest.mark.parametrize("step", (1, 2))
+@torch.no_grad()
+def test_every_modality_reads_every_other_through_its_own_gate_alone(
+    inputs: TriModalInputs, asked: int, step: int
+) -> None:
+    model = _network("catm")
+    layer = model.fusion.get_submodule("catm.0")
+    told = (asked + step) % 3
+    gates = layer.get_parameter("gates")
+    gates.zero_()
+    readable = model._readable(model.encode(inputs), inputs.present)
+    valid = [torch.cat([m.new_ones(4, 1), m], dim=1) for m in readable.masks]
+    missing = model.fusion.get_parameter("missing")
+
+    def asker(streams: list[torch.Tensor]) -> torch.Tensor:
+        found: torch.Tensor = layer(streams, missing, valid)[asked]
+        return found
+
+    changed = list(readable.streams)
+    random = torch.Generator().manual_seed(0)
+    changed[told] = torch.randn(changed[told].shape, generator=random)
+    assert torch.equal(asker(list(readable.streams)), asker(changed))
+    gates[asked, told] = 1.0
+    assert not torch.allclose(asker(list(readable.streams)), asker(changed))
+
+
+@pytest.mark.component("A7")
+def test_the_shipped_checkpoint_states_the_gate_of_every_direction() -> None:
+    loaded = load_checkpoint(DEMO_CHECKPOINT)
+    stated, found = loaded.training["figures"]["gates"], loaded.model.direction_gates()
+    assert set(stated) == set(found) and len(stated) == 6
+    for name, gate in stated.items():
+        assert found[name] == pytest.approx(gate, abs=1e-3), name
+
+
 @pytest.mark.component("A9")
 @torch.no_grad()
 def test_a_closed_gate_closes_its_direction_only(inputs: TriModalInputs) -> None:

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from model.datasets.chexpert_labels import Uncertain, one_policy
+from model.datasets.chexpert_labels import targets as mark_targets
 from model.errors import ConfigurationError
 from model.network.fusion import FusionOutput
 from model.network.losses import (
@@ -42,6 +44,35 @@ def test_masked_bce_is_the_mean_over_known_labels_and_blind_to_the_rest() -> Non
     assert logits.grad[0, 0].item() == pytest.approx((0.5 - 1.0) / 2)
     sigmoid = 1 / (1 + math.exp(-1.0))
     assert logits.grad[1, 0].item() == pytest.approx(sigmoid / 2)
+
+
+@pytest.mark.component("A11a")
+def test_the_gradients_of_both_losses_are_those_of_small_steps() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 3, dtype=torch.float64, generator=random)
+    logits.requires_grad_(True)
+    targets = torch.randint(0, 2, (5, 3), generator=random).double()
+    known = torch.rand(5, 3, generator=random) > 0.3
+    weights = torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)
+    check = torch.autograd.gradcheck
+    assert check(lambda x: masked_bce(x, targets, known), (logits,))
+    assert check(lambda x: masked_bce(x, targets, known, weights), (logits,))
+    classes = torch.tensor([0, UNKNOWN_CLASS, 2, 1, UNKNOWN_CLASS])
+    assert check(lambda x: masked_cross_entropy(x, classes), (logits,))
+
+
+@pytest.mark.component("A11a")
+def test_an_uncertain_mark_is_masked_like_an_unknown_one() -> None:
+    """As the label file has it: 1 yes, 0 no, -1 uncertain, nothing not mentioned."""
+    marks = (1, 0, -1, None, *([None] * 10))
+    found = mark_targets("film", marks, one_policy(Uncertain.IGNORE))
+    targets = torch.from_numpy(found.value[None, :4])  # (1, 4)
+    known = torch.from_numpy(found.known[None, :4])
+    assert known[0].tolist() == [True, True, False, False]
+    logits = torch.tensor([[0.3, -0.2, 4.0, -4.0]], requires_grad=True)
+    masked_bce(logits, targets, known).backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] != 0).tolist() == [True, True, False, False]
 
 
 def test_nothing_known_costs_nothing() -> None:

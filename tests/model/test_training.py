@@ -13,9 +13,10 @@ import torch
 from fhir_adapters.patient_record import Modality
 from model.errors import ConfigurationError
 from model.inference.weights import load_checkpoint
+from model.network.config import ImageConfig
 from model.network.inputs import MODALITIES
 from model.synthetic.latents import Split
-from model.training.finding_heads import lesion_patches
+from model.training.finding_heads import lesion_patches, patch_grid
 from model.training.optimise import RunningAverage, Schedule, in_batches, optimise
 from model.training.stages import (
     Prepared,
@@ -53,7 +54,7 @@ def _prepared(n: int = 60) -> tuple[TrainingSet, Prepared]:
     data = _set(n)
     masks = torch.from_numpy(data.lesion_masks)
     inputs = batch(data.records)
-    return data, Prepared(inputs, *data.target_tensors(), lesion_patches(masks, 8))
+    return data, Prepared(inputs, *data.target_tensors(), lesion_patches(masks, (8, 8)))
 
 
 def test_a_set_with_findings_teaches_them_and_one_without_teaches_labels() -> None:
@@ -85,10 +86,22 @@ def test_sets_that_do_not_match_are_refused() -> None:
         train(data, replace(data, labels=("other",)), QUICK)
 
 
+def test_a_named_backbone_is_asked_for_its_own_patches() -> None:
+    assert patch_grid(ImageConfig(size=64, patch=8)) == (8, 8)
+    named = ImageConfig(size=64, patch=8, backbone="vit_tiny_patch16_224")
+    before = torch.random.get_rng_state()
+    assert patch_grid(named) == (4, 4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+    masks[0, :16, 48:] = True
+    inside = lesion_patches(masks, patch_grid(named))
+    assert inside.shape == (1, 16) and inside[0].nonzero().tolist() == [[3]]
+
+
 def test_lesion_patches_mark_covered_patches_only() -> None:
     masks = torch.zeros(1, 16, 16, dtype=torch.bool)
     masks[0, 8:, :8] = True
-    assert lesion_patches(masks, 8).tolist() == [[0.0, 0.0, 1.0, 0.0]]
+    assert lesion_patches(masks, (2, 2)).tolist() == [[0.0, 0.0, 1.0, 0.0]]
 
 
 def test_optimisation_reaches_a_minimum_and_averages() -> None:
@@ -255,6 +268,7 @@ def test_the_same_seed_gives_the_same_weights(
     assert (run[0] / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+@pytest.mark.component("A12")
 def test_an_end_to_end_run_can_be_quoted(tmp_path: Path) -> None:
     whole = replace(QUICK, staged=False, finetune=None)
     tiny = replace(SMALL, cases=60)
@@ -265,8 +279,12 @@ def test_an_end_to_end_run_can_be_quoted(tmp_path: Path) -> None:
     assert record["unstaged"]["coalitions"]["all"] == quoted["coalitions"]["all"]
     assert len(record["figures"]["finetune"]) == 1
     assert "end to end from scratch" in (tmp_path / "staged/MODEL_CARD.md").read_text()
+    again = read_unstaged(tmp_path / "staged" / "training.json")  # a quote is kept
+    assert again == record["unstaged"]
+    plain = {**record, "unstaged": None}
+    (tmp_path / "plain.json").write_text(json.dumps(plain))
     with pytest.raises(ConfigurationError):
-        read_unstaged(tmp_path / "staged" / "training.json")
+        read_unstaged(tmp_path / "plain.json")
     (tmp_path / "broken.json").write_text(json.dumps([1]))
     with pytest.raises(ConfigurationError):
         read_unstaged(tmp_path / "broken.json")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from fhir_adapters.assemble import assemble
 from fhir_adapters.patient_record import CodedValue, PatientRecord
 from model.inference.code_statistics import expected_codes
 from model.inference.tensors import to_tensors
@@ -17,9 +20,19 @@ from model.inference.value_rows import sensor_window, values_row
 from model.inference.vocabulary import CodeStatistic, InputVocabulary
 from model.network.config import ValuesConfig, preset
 from model.network.fusion import TriModalModel
-from model.network.inputs import ABSENT, KINDS
+from model.network.inputs import ABSENT, FLAGS, KINDS
 from model.network.structured_encoder import StructuredEncoder
+from tests.fhir_adapters.fhir_samples import (
+    CUTOFF,
+    concept,
+    observation,
+    patient,
+    quantity,
+    received,
+)
 from tests.model.network_samples import LABELS, records, vocabulary
+
+INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 
 GLUCOSE, SATURATION, CHOLESTEROL = "2345-7", "59408-5", "2093-3"
 THREE = (GLUCOSE, SATURATION, CHOLESTEROL)
@@ -77,6 +90,61 @@ def test_glucose_saturation_and_cholesterol_are_tokens_on_their_own_scale() -> N
     assert inputs.value[0, 2].tolist() == pytest.approx(middle)
     assert inputs.value[0, 0].sum() > 4 > inputs.value[0, 1].sum()
     assert torch.equal(inputs.value[0], inputs.value[1])
+
+
+def _chart(*rows: dict[str, Any]) -> PatientRecord:
+    return assemble(patient(), received(*rows), (), cutoff=CUTOFF)
+
+
+def _row(loinc: str, value: str, unit: str, **more: Any) -> dict[str, Any]:
+    amount = quantity(Decimal(value), unit)
+    return observation(loinc, value=amount, id=f"o-{loinc}", **more)
+
+
+@pytest.mark.component("A6")
+@torch.no_grad()
+def test_rows_of_a_chart_in_any_order_give_the_same_bits() -> None:
+    rows = [
+        _row(GLUCOSE, "140", "mg/dL"),
+        _row(SATURATION, "92", "%"),
+        _row(CHOLESTEROL, "240", "mg/dL"),
+    ]
+    words = _words()
+    sizes = preset("tiny", vocabulary=len(words.pieces), codes=5, labels=LABELS)
+    model = TriModalModel(sizes).eval()
+    first = to_tensors([_chart(*rows)], words)
+    assert first.code[0].tolist()[:3] != [0, 0, 0] and first.obs_mask[0].sum() == 5
+    for order in permutations(rows):
+        again = to_tensors([_chart(*order)], words)
+        for name in ("code", "value", "dt_hours", "flag", "kind", "obs_mask"):
+            assert torch.equal(getattr(again, name), getattr(first, name)), name
+        assert again.value_ids == first.value_ids
+        assert torch.equal(model(again).logits, model(first).logits)
+
+
+@pytest.mark.component("A6")
+def test_a_unit_and_a_flag_are_read_before_the_scale() -> None:
+    """7.771 mmol/L of glucose is 140 mg/dL; an H is a token's own column."""
+    words = _words()
+    plain, other, high = (
+        to_tensors([_chart(row)], words)
+        for row in (
+            _row(GLUCOSE, "140", "mg/dL"),
+            _row(GLUCOSE, "7.771", "mmol/L"),
+            _row(
+                GLUCOSE,
+                "140",
+                "mg/dL",
+                interpretation=[concept((INTERPRETATION, "H"))],
+            ),
+        )
+    )
+    assert torch.allclose(plain.value, other.value, atol=1e-3)
+    assert torch.equal(plain.value, high.value)
+    flags = [FLAGS[x.flag[0, 0]] for x in (plain, other, high)]
+    assert flags == ["", "", "H"]
+    refused = _chart(_row(GLUCOSE, "140", "[lb_av]"))
+    assert refused.values == () and not to_tensors([refused], words).present[0, 2]
 
 
 @pytest.mark.component("A6")

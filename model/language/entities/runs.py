@@ -25,7 +25,8 @@ from model.language.entities.train import (
 from model.synthetic.latents import Split
 from model.training.synthetic_set import synthetic_cases
 
-EVALUATION_FILE = "evaluation.json"
+#: One file a split, so that a look at dev never hides the figures on test.
+EVALUATION_FILES = {"dev": "evaluation-dev.json", "test": "evaluation.json"}
 #: Namespace of the synthetic notes; training and test notes never meet.
 SYNTHETIC_SEED = 41
 SYNTHETIC_TEST = 200
@@ -116,5 +117,5 @@ def evaluate_entities(folder: Path, data: Path, split: str = "test") -> dict[str
         corpora[name] = evaluate_tagger(tagger, documents, corpus)
     report = {"split": split, "training": record, "corpora": corpora}
     text = json.dumps(report, indent=1) + "\n"
-    (folder / EVALUATION_FILE).write_text(text, encoding="utf-8")
+    (folder / EVALUATION_FILES[split]).write_text(text, encoding="utf-8")
     return report

@@ -1,8 +1,9 @@
 """One head on the BERT encoder that names all four types of entity.
 
-Each word is told by its first piece (Devlin et al., 2019), by how it is written, and by
-the guideline it is asked under: what BC5CDR calls a disease MACCROBAT often calls a
-symptom, so one head without that word would be taught both at once.
+Each word is told by its first piece (Devlin et al., 2019) and its last, by how it is
+written and spelt, and by the guideline it is asked under: what BC5CDR calls a disease
+MACCROBAT often calls a symptom, so one head without that word would be taught both at
+once.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from model.language.corpora.annotated import (
 )
 from model.language.entities.tags import TYPES, best_tags, decode
 from model.language.negation import is_negated
-from model.language.windows import Shape, Window, padded, windows_of
+from model.language.windows import SPELLINGS, Shape, Window, padded, windows_of
 
 ENTITIES_FILE = "entities.json"
 TAGS = 3
 LONGEST = 128
 _BATCH = 32
-_SHAPE_WIDTH = 16
+_SHAPE_WIDTH, _SPELLING_WIDTH = 16, 48
 _CORPORA = tuple(Corpus)
 
 
@@ -74,9 +75,11 @@ class EntityTagger(nn.Module):
             if isinstance(part, nn.Dropout):
                 part.p = dropout
         self.shape = nn.Embedding(len(Shape), _SHAPE_WIDTH)
+        self.spelling = nn.Embedding(SPELLINGS, _SPELLING_WIDTH)
         self.guideline = nn.Embedding(len(_CORPORA), bert.width)
         # Over three words: where a mention ends shows in the word behind it.
-        self.mix = nn.Conv1d(bert.width + _SHAPE_WIDTH, bert.width, 3, padding=1)
+        told = 2 * bert.width + _SHAPE_WIDTH + _SPELLING_WIDTH
+        self.mix = nn.Conv1d(told, bert.width, 3, padding=1)
         self.norm = nn.LayerNorm(bert.width)
         self.dropout = nn.Dropout(dropout)
         self.tags = nn.Linear(bert.width, len(TYPES) * TAGS)
@@ -103,12 +106,15 @@ class EntityTagger(nn.Module):
         exists = padded([[1] * len(window.ids) for window in windows])  # (B, L)
         states = self.bert(input_ids=ids, attention_mask=exists).last_hidden_state
         first = padded([window.first for window in windows])  # (B, W)
+        last = padded([window.last for window in windows])  # (B, W)
         there = padded([[1] * len(window.first) for window in windows]).bool()
         rows = torch.arange(len(windows)).unsqueeze(1)  # (B, 1)
-        words = states[rows, first]  # (B, W, H)
+        words, ends = states[rows, first], states[rows, last]  # (B, W, H) each
         shapes = self.shape(padded([window.shapes for window in windows], 0))
+        spelt = self.spelling(_spellings(windows, first.shape[1])).mean(2)
         asked = torch.tensor([_CORPORA.index(corpus) for corpus in corpora])
-        seen = self.dropout(torch.cat([words, shapes], dim=2)) * there.unsqueeze(2)
+        told = torch.cat([words, ends, shapes, spelt], dim=2)  # (B, W, 2 H + S)
+        seen = self.dropout(told) * there.unsqueeze(2)
         mixed = self.mix(seen.transpose(1, 2)).transpose(1, 2)  # (B, W, H)
         mixed = functional.gelu(mixed + self.guideline(asked).unsqueeze(1))
         logits = self.tags(self.dropout(self.norm(mixed + words)))  # (B, W, T * 3)
@@ -152,6 +158,13 @@ class EntityTagger(nn.Module):
         described = {"types": list(TYPES), "guidelines": list(_CORPORA), **record}
         text = json.dumps(described, indent=1) + "\n"
         (folder / ENTITIES_FILE).write_text(text, encoding="utf-8")
+
+
+def _spellings(windows: Sequence[Window], longest: int) -> Tensor:
+    """(B, W, 6) numbers of the words' spellings, 0 where no word is."""
+    blank = (0,) * len(windows[0].spellings[0])
+    rows = [w.spellings + (blank,) * (longest - len(w.spellings)) for w in windows]
+    return torch.tensor(rows)
 
 
 def _entities(

@@ -1,23 +1,19 @@
 """Fine-tune the tagger on one or several corpora at once, and score it.
 
 Every window counts for the types that its corpus labels and for no other. Documents of
-different corpora are mixed in one batch; the encoder learns at a lower rate than the
-new head, and less the deeper a layer lies.
+different corpora are mixed in one batch.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from model.errors import ConfigurationError
 from model.language.corpora.annotated import AnnotatedText, Corpus
@@ -26,21 +22,13 @@ from model.language.corpora.pubtator import read_pubtator
 from model.language.entities.score import errors, score
 from model.language.entities.tagger import EntityTagger
 from model.language.entities.tags import TYPES, UNKNOWN, encode
+from model.language.fine_tune import FineTuneSettings, fine_tune
 from model.language.windows import Window
 
 REAL = (Corpus.BC5CDR, Corpus.NCBI, Corpus.MACCROBAT)
 
 
-@dataclass(frozen=True, slots=True)
-class TaggerSettings:
-    """``rate`` is the head's peak, ``encoder_share`` the encoder's part of it."""
-
-    epochs: int = 4
-    rate: float = 1e-3
-    encoder_share: float = 0.3
-    batch: int = 16
-    warmup: float = 0.1
-    seed: int = 7
+TaggerSettings = FineTuneSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,63 +96,21 @@ def train_tagger(
     examples = examples_of(tagger, documents)
     if not examples:
         raise ConfigurationError("no document holds a word to learn from")
-    torch.manual_seed(settings.seed)
-    steps = settings.epochs * math.ceil(len(examples) / settings.batch)
-    optimiser = torch.optim.AdamW(_groups(tagger, settings), weight_decay=0.01)
-    slope = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _pace(step, steps, settings.warmup)
+    return fine_tune(
+        tagger,
+        tagger.bert,
+        examples,
+        settings,
+        length=lambda example: len(example.window.ids),
+        loss_of=lambda batch: _batch_loss(tagger, batch),
+        name="entities",
+        progress=progress,
     )
-    losses = []
-    tagger.train()
-    with tqdm(total=steps, desc="entities", disable=not progress, mininterval=5) as bar:
-        for epoch in range(settings.epochs):
-            summed = 0.0
-            for batch in _batches(examples, settings, epoch):
-                logits, _ = tagger([e.window for e in batch], [e.corpus for e in batch])
-                loss = tag_loss(logits, _stacked([e.tags for e in batch]))
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(tagger.parameters(), 1.0)
-                optimiser.step()
-                slope.step()
-                summed += float(loss.detach()) * len(batch)
-                bar.update()
-            losses.append(summed / len(examples))
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
-    return losses
 
 
-def _groups(tagger: EntityTagger, settings: TaggerSettings) -> list[dict[str, Any]]:
-    encoder = list(tagger.bert.parameters())
-    known = {id(parameter) for parameter in encoder}
-    head = [p for p in tagger.parameters() if id(p) not in known]
-    slow = settings.rate * settings.encoder_share
-    return [
-        {"params": encoder, "lr": slow},
-        {"params": head, "lr": settings.rate},
-    ]
-
-
-def _pace(step: int, total: int, warmup: float) -> float:
-    """Share of the peak rate: up, then down along a straight line."""
-    start = max(1, round(warmup * total))
-    if step < start:
-        return (step + 1) / start
-    return max(0.0, (total - step) / max(1, total - start))
-
-
-def _batches(
-    examples: Sequence[Example], settings: TaggerSettings, epoch: int
-) -> list[list[Example]]:
-    """Batches of like length in random order: little is padded, nothing is fixed."""
-    rng = np.random.default_rng((settings.seed, epoch))
-    noise = rng.uniform(0.9, 1.1, len(examples))
-    order = np.argsort([len(e.window.ids) * n for e, n in zip(examples, noise)])
-    starts = np.arange(0, len(examples), settings.batch)
-    rng.shuffle(starts)
-    return [
-        [examples[n] for n in order[start : start + settings.batch]] for start in starts
-    ]
+def _batch_loss(tagger: EntityTagger, batch: Sequence[Example]) -> Tensor:
+    logits, _ = tagger([e.window for e in batch], [e.corpus for e in batch])
+    return tag_loss(logits, _stacked([e.tags for e in batch]))
 
 
 def _stacked(rows: Sequence[Tensor]) -> Tensor:

@@ -34,6 +34,7 @@ def test_the_prior_film_is_optional_and_changes_the_embedding() -> None:
     assert tower.missing.grad is not None and tower.missing.grad.abs().sum() > 0
 
 
+@pytest.mark.component("A24a")
 def test_words_are_compared_with_the_patches_they_attend_to() -> None:
     torch.manual_seed(0)
     patches, words = _units(2, 6, 32), _units(2, 3, 32)

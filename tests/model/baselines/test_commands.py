@@ -13,6 +13,12 @@ from model.cli import main
 OPTIONS = "compare --seeds 1 --cases 50 --held-out 50 --tested 50 --draws 10 --quiet"
 
 
+@pytest.mark.component("A24a")
+@pytest.mark.component("A24b")
+@pytest.mark.component("A24c")
+@pytest.mark.component("A24d")
+@pytest.mark.component("A24e")
+@pytest.mark.component("A24f")
 @pytest.mark.component("A25b")
 @pytest.mark.component("A25f")
 def test_compare_prints_the_tables_and_goes_on_from_what_it_kept(
@@ -26,7 +32,17 @@ def test_compare_prints_the_tables_and_goes_on_from_what_it_kept(
     printed = capsys.readouterr().out
     for title in ("Comparison", "Ablation", "Calibration", "Zero-shot", "Checks"):
         assert title in printed and f"## {title}" in page.read_text()
-    assert "BioViL-T style" in printed and "DOES NOT HOLD" in printed
+    for row in (
+        "BioViL-T style",
+        "MedCLIP style",
+        "CheXzero style",
+        "Text only (BERT)",
+    ):
+        assert row in printed
+    for row in ("Image only (ViT)", "Logistic regression on", "Gradient-boosted trees"):
+        assert row in printed
+    assert "DOES NOT HOLD" in printed
+    assert "Written by `trivium-model compare --seeds 1 --cases 50" in page.read_text()
 
     def refuse(*_: object) -> None:
         raise AssertionError("everything is kept: nothing may be trained again")

@@ -15,6 +15,7 @@ from model.training.optimise import Schedule
 from tests.model.baselines.samples import shared
 
 
+@pytest.mark.component("A24b")
 def test_equal_findings_are_targets_for_each_other() -> None:
     alike = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     fits, paired = 20 * alike, 20 * torch.eye(3)
@@ -22,6 +23,7 @@ def test_equal_findings_are_targets_for_each_other() -> None:
     assert soft_match(4 * alike, alike) < soft_match(paired, alike)  # no pairing
 
 
+@pytest.mark.component("A24b")
 def test_findings_are_those_of_each_modality() -> None:
     films, notes = (shown_findings(shared().tested, m) for m in (0, 1))
     assert films.shape == notes.shape == (1_000, 5)

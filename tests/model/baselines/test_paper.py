@@ -46,6 +46,7 @@ def test_the_ablation_is_as_stated() -> None:
     assert set(WITHOUT) == set(PAPER_ABLATION) <= set(COALITION_KEYS)
 
 
+@pytest.mark.component("A25f")
 def test_every_row_of_the_paper_has_one_of_ours() -> None:
     named = [method.paper for method in METHODS if method.paper]
     assert sorted(named) == sorted(PAPER_MODELS)

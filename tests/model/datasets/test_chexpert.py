@@ -86,6 +86,7 @@ def test_the_default_policy_follows_the_finding() -> None:
     assert sure == {"Atelectasis", "Edema"} and found.value.sum() == 2.0
 
 
+@pytest.mark.component("A23b")
 def test_a_teacher_fills_uncertain_marks_only() -> None:
     policy = one_policy(
         Uncertain.SELF_TRAINED, lambda key, label: 0.3 if label == "Edema" else None
@@ -95,6 +96,7 @@ def test_a_teacher_fills_uncertain_marks_only() -> None:
     assert found.value[LABELS.index("Edema")] == np.float32(0.3)
 
 
+@pytest.mark.component("A23b")
 def test_smoothing_is_drawn_once_and_bounded() -> None:
     policy = one_policy(Uncertain.SMOOTHED)
     first = targets("film", UNCERTAIN, policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -96,6 +97,30 @@ def test_a_patient_over_89_is_capped_and_says_so(mimic_folder: Path) -> None:
     admission = read_admissions(mimic_folder, patients, FIRST)[HADM]
     # anchor_age 41 in 2149, so 42 in 2150, whatever the day.
     assert int(admission.patient.birth_date.year) == 2150 - 42
+
+
+@pytest.mark.component("A23a")
+def test_laboratory_values_are_streamed(tmp_path: Path) -> None:
+    """20,000 rows that no record needs cost time, not memory."""
+
+    def peak(rows: int) -> int:
+        folder = write(tmp_path / str(rows), mimic_tables())
+        path = folder / "hosp/labevents.csv"
+        header, *known = path.read_text().splitlines()
+        columns = header.split(",")
+        cells = {"itemid": "99999", "comments": "x" * 200, "labevent_id": "9"}
+        cells |= {"subject_id": SUBJECT, "hadm_id": HADM}
+        cells |= {"charttime": "2150-03-11 01:00:00"}
+        filler = ",".join(cells.get(name, "") for name in columns)
+        path.write_text("\n".join([header, *known, *[filler] * rows]) + "\n")
+        tracemalloc.start()
+        assert cases(folder)[HADM].record.values
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    few, many = peak(10), peak(20_000)
+    assert many - few < 200_000, "the extra rows are 5 MB of text"
 
 
 @pytest.mark.component("A23a")

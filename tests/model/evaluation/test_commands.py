@@ -66,10 +66,36 @@ def test_another_checkpoint_is_named_without_its_path(
     assert asked[0][0].cases == 4_000
 
 
+def test_a_document_gets_its_plots_and_the_own_card_stays_listed(
+    tmp_path: Path, asked: list, demo: Any
+) -> None:
+    import shutil
+
+    from model.inference.weights import load_checkpoint
+
+    other = tmp_path / "other"
+    shutil.copytree(demo.folder, other)
+    page = tmp_path / "docs" / "report.md"
+    options = ["evaluate", "--checkpoint", str(other), "--out", str(tmp_path / "out")]
+    options += ["--explained", "7", "--document", str(page)]
+    assert (
+        main([*options, "--model-card", str(other / "MODEL_CARD.md"), "--quiet"]) == 0
+    )
+    assert asked[0][0].explained == 7
+    assert "--explained 7" in asked[0][1]["command"]
+    text = page.read_text()
+    for name in ("coalitions", "reliability", "robustness"):
+        assert f"![report-{name}](report-{name}.svg)" in text
+        assert (page.parent / f"report-{name}.svg").read_text().startswith("<svg")
+    assert "How it was trained" in (other / "MODEL_CARD.md").read_text()
+    load_checkpoint(other)  # its manifest lists the new card
+
+
 @pytest.mark.parametrize(
     "options",
     [
         ["--quick"],
+        ["--document", "report.md"],
         ["--model-card", "card.md"],
         ["--out", "folder", "--against", "other"],
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from model.evaluation.bench import Bench
 from model.evaluation.fairness import (
@@ -45,7 +44,6 @@ def test_bands_and_styles(bench: Bench) -> None:
     assert set(groups["language style"]) == {"telegraphic", "prose"}
 
 
-@pytest.mark.component("A27")
 def test_a_planted_bias_is_found_and_every_subgroup_is_listed(bench: Bench) -> None:
     rows, table = fairness_rows(bench)
     planted = rows[-1]

@@ -34,7 +34,6 @@ def notes(bench: Bench) -> dict[str, object]:
         return {row.name: row for row in note_rows(few)}
 
 
-@pytest.mark.component("A27")
 def test_the_order_of_values_and_the_side_do_not_matter(notes: dict) -> None:
     assert notes["logit change, largest: values in another order"].holds
     assert notes["logit change, 95th percentile: right and left exchanged"].holds
@@ -45,11 +44,11 @@ def test_no_output_repeats_an_instruction(notes: dict) -> None:
     assert row.holds and row.n == len(note_probes.INJECTED)
 
 
-def test_sway_is_measured_and_judged_as_it_is(notes: dict) -> None:
+def test_sentences_that_are_no_evidence_do_not_sway(notes: dict) -> None:
     for what in ("leading text", "injected instruction"):
         for place in ("in front", "at the end"):
             row = notes[f"logit change, 95th percentile: {what} {place}"]
-            assert row.holds == (row.value <= note_probes.SWAY) and "mean" in row.note
+            assert row.holds and row.value <= note_probes.SWAY and "mean" in row.note
 
 
 def test_a_repeated_instruction_is_seen() -> None:

@@ -26,7 +26,9 @@ from model.inference.weights import LoadedCheckpoint
 
 SECTIONS = [
     "Discrimination",
+    "The paper's ablation",
     "Calibration",
+    "Abstention",
     "Robustness",
     "Missing evidence",
     "Fairness",
@@ -38,7 +40,6 @@ SECTIONS = [
 ]
 
 
-@pytest.mark.component("A27")
 def test_every_section_has_rows_with_value_target_and_verdict(
     small_report: dict[str, Any],
 ) -> None:
@@ -119,11 +120,22 @@ def test_the_card_names_its_command_with_every_table(
     small_report: dict[str, Any],
 ) -> None:
     card = report_card(small_report)
-    assert card.count("    trivium-model evaluate") == len(SECTIONS) + 2
-    for heading in ("Intended use", "Figures", "Subgroups", "Limits"):
+    assert card.count("    trivium-model evaluate") == len(SECTIONS) + 3
+    assert "    trivium-model train" in card and "from scratch" in card
+    for heading in (
+        "Intended use",
+        "How it was trained",
+        "Figures",
+        "Subgroups",
+        "Limits",
+    ):
         assert f"## {heading}" in card
     assert "Not for clinical use" in card
-    assert "Printed by" not in report_card({**small_report, "command": ""})
+    unknown = {k: v for k, v in small_report["model"].items() if k != "how_trained"}
+    bare = report_card({**small_report, "command": "", "model": unknown})
+    assert "Printed by" not in bare and "## How it was trained" not in bare
+    alone = {**small_report["model"], "unstaged": None}
+    assert "from scratch" not in report_card({**small_report, "model": alone})
 
 
 def test_numbers_are_short() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
-import pytest
 
 from model.evaluation import film_shifts, robustness, unit_errors
 from model.evaluation.bench import Bench
@@ -14,18 +14,25 @@ from model.evaluation.unit_errors import (
     damaged,
     missing_unit,
     other_number,
+    rounded_number,
     unit_rows,
     unknown_unit,
 )
+from model.inference.abstention import AbstentionPolicy
+from model.inference.predictor import Predictor
 
 
-@pytest.mark.component("A27")
 def test_mild_shifts_cost_little_and_gross_ones_are_caught(bench: Bench) -> None:
-    mild = {"JPEG, quality 60", "contrast at 70 %", "abbreviations"}
+    assert sum(shift.mild for shift in robustness.SHIFTS) == 8
+    # the demonstration was trained on the films of one site, and two shifts show it
+    dear = {"rotation by 10 degrees", "another site's style"}
     for number, shift in enumerate(robustness.SHIFTS):
-        if shift.name in mild:
+        if shift.mild:
             found = drop(bench, shift, number)
-            assert found.value <= robustness.MILD_DROP, shift.name
+            bar = (
+                2 * robustness.MILD_DROP if shift.name in dear else robustness.MILD_DROP
+            )
+            assert found.value <= bar, shift.name
             assert found.low <= found.value <= found.high
     for number, shift in enumerate(robustness.CAUGHT):
         row = robustness._caught_row(bench, number, shift)
@@ -43,15 +50,36 @@ def test_a_usual_film_is_read(bench: Bench) -> None:
     assert not all(not_read(a) for a in bench.serve(bench.records[:4], "usual"))
 
 
-@pytest.mark.component("A27")
 def test_units_that_cannot_be_read_never_reach_an_estimate(bench: Bench) -> None:
     rows = {row.name: row for row in unit_rows(bench)}
     assert rows["caught: a unit that nobody knows"].holds
     assert rows["caught: no unit"].holds
     assert rows["logit change: the right number in another unit"].holds
-    other = rows["caught: the number of another unit"]
-    assert other.value is not None and other.value > 0.2
-    assert other.holds or "passed as plausible" in other.note
+    assert rows["caught: the number of another unit"].holds
+    assert rows["plain values that are doubted"].holds
+    rounded = rows["caught: the number of another unit, rounded"]
+    assert rounded.holds or "passed as plausible" in rounded.note
+
+
+def test_what_slips_through_is_named_and_its_sway_is_measured(bench: Bench) -> None:
+    vocabulary = bench.checkpoint.vocabulary
+    codes = tuple(replace(code, decimals=None) for code in vocabulary.codes)
+    blind = replace(
+        bench.checkpoint, vocabulary=replace(vocabulary, codes=codes, company=())
+    )
+    few = replace(bench, checkpoint=blind, served_cases=12)
+    few.__dict__["predictor"] = Predictor.of(blind, AbstentionPolicy())
+    caught, sway = unit_errors._caught(few, 2, "another", other_number)
+    assert caught.holds is False and "passed as plausible" in caught.note
+    assert sway.value is not None and sway.value > 0 and 0 < sway.n < 12
+
+
+def test_a_rounded_number_has_three_figures_and_a_zero_none() -> None:
+    made = {"value": Decimal("435")}
+    assert rounded_number("30934-4", made, np.random.default_rng(0))
+    assert made["value"] == Decimal("126")
+    nothing = {"value": Decimal(0)}
+    assert not rounded_number("713-8", nothing, np.random.default_rng(0))
 
 
 def test_damage_takes_one_value_and_nothing_else(bench: Bench) -> None:

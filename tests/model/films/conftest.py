@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from model.films.folder import (
     read_film_folder,
 )
 from model.films.pretrain import FilmSettings, pretrain
+from model.films.report import film_report
 from model.films.training_set import film_set
 from model.network.config import ImageConfig
 
@@ -43,7 +45,7 @@ TINY = FilmConfig(
     width=16,
     dropout=0.0,
 )
-QUICK = FilmSettings(epochs=2, rate=5e-3, batch=16, progress=False)
+QUICK = FilmSettings(epochs=2, rate=5e-3, batch=16, average=0.95, progress=False)
 
 Line = dict[str, str]
 
@@ -97,7 +99,7 @@ def write_folder(folder: Path, nih: int = 240, others: int = 24) -> Path:
                 if source == NIH:
                     line, spot = nih_line(number)
                 else:
-                    line = {QUESTIONS[source][0]: str(number // 6 % 2)}
+                    line = {QUESTIONS[source][0]: str(number // 12 % 2)}
                     line["carrier"] = "example/one"
                 if spot is not None and number % 3 != 1:
                     boxes.append((name, f"p{source}{number}", spot))
@@ -156,4 +158,12 @@ def taught(folder: FilmFolder) -> FilmRun:
         film_set(folder, rows, TINY, progress=False)
         for rows in (folder.for_weights("train"), folder.select(NIH, "val"))
     )
-    return pretrain(training, held_out, TINY, replace(QUICK, epochs=12, boxes=0.3))
+    return pretrain(training, held_out, TINY, replace(QUICK, epochs=10, boxes=0.3))
+
+
+@pytest.fixture(scope="session")
+def report(taught: FilmRun, folder: FilmFolder) -> dict[str, Any]:
+    """A whole report with everything in it; read only."""
+    return film_report(
+        folder, taught, official=taught, variants={"twice": [taught, taught]}, draws=10
+    )

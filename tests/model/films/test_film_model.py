@@ -16,11 +16,12 @@ from model.films.film_model import (
     FilmConfig,
     FilmModel,
     FilmRun,
+    begin_from,
     load_run,
     save_run,
 )
-from model.films.folder import KERMANY, NIH, SHENZHEN, FilmFolder
-from model.films.pixels import augmented, film_bytes, standardised
+from model.films.folder import KERMANY, NIH, RENDERED, SHENZHEN, FilmFolder
+from model.films.pixels import augmented, film_bytes, standardised, views
 from model.inference.tensors import letterbox
 from tests.model.films.conftest import TINY, fresh
 
@@ -111,3 +112,40 @@ def test_augmentation_keeps_the_side_and_is_reproducible() -> None:
     assert bool((torch.linalg.det(place[:, :, :2]) > 0).all())  # no mirror
     again, _ = augmented(film, torch.Generator().manual_seed(1))
     assert torch.equal(seen, again)
+
+
+def test_a_mirror_is_drawn_only_when_asked_for_and_places_follow() -> None:
+    film = np.full((60, 64, 64), 40, dtype=np.uint8)
+    film[:, 24:40, 8:20] = 250  # bright on the film's left
+    seen, place = augmented(film, torch.Generator().manual_seed(1), mirror=True)
+    turned = torch.linalg.det(place[:, :, :2]) < 0
+    left, right = seen[..., :32].sum((1, 2, 3)), seen[..., 32:].sum((1, 2, 3))
+    assert torch.equal(turned, left < right)
+    assert 15 < int(turned.sum()) < 45
+
+
+def test_views_are_the_film_and_two_other_distances() -> None:
+    film = np.zeros((1, 64, 64), dtype=np.uint8)
+    film[:, 20:44, 20:44] = 200
+    same, nearer, farther = views(standardised(film))
+    assert torch.equal(same, standardised(film))
+    bright = [int((v > 0).sum()) for v in (nearer, same, farther)]
+    assert bright[0] > bright[1] > bright[2]
+    assert all(abs(float(v.mean())) < 1e-4 for v in (nearer, farther))
+
+
+def test_a_start_of_other_size_and_fewer_heads_gives_its_weights() -> None:
+    image = replace(TINY.image, size=64)
+    config = replace(TINY, image=image, sources=(RENDERED, KERMANY, NIH))
+    start, model = fresh(seed=1), fresh(config, seed=2)
+    before = model.heads[0].weight.clone()
+    begin_from(model, start)
+    assert torch.equal(model.encoder.project.weight, start.encoder.project.weight)
+    assert torch.equal(model.heads[2].weight, start.heads[0].weight)
+    assert torch.equal(model.heads[1].bias, start.heads[1].bias)
+    assert torch.equal(model.heads[0].weight, before)
+    fewer = fresh(replace(TINY, sources=(KERMANY,)), seed=3)
+    begin_from(fewer, start)
+    assert torch.equal(fewer.heads[0].weight, start.heads[1].weight)
+    with pytest.raises(ConfigurationError):
+        begin_from(fresh(replace(TINY, width=8)), start)

@@ -11,6 +11,7 @@ import pytest
 
 from model.errors import DatasetError, PatientLeakError
 from model.films.folder import (
+    FOLDER_SOURCES,
     KERMANY,
     MONTGOMERY,
     NIH,
@@ -164,7 +165,7 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 @pytest.mark.data("films")
 def test_the_real_folder_reads_as_its_readme_says() -> None:
     real = read_film_folder(data_folder("films"))
-    counts = {s: len(real.select(s, "test")) for s in QUESTIONS}
+    counts = {s: len(real.select(s, "test")) for s in FOLDER_SOURCES}
     assert counts == {NIH: 740, KERMANY: 1171, MONTGOMERY: 27, SHENZHEN: 133}
     tested = real.select(NIH, "test")
     assert np.nansum(answers(tested, NIH)[:, :3], axis=0).tolist() == [109, 76, 131]

@@ -1,4 +1,4 @@
-"""Supervised and self-supervised training of the film encoder."""
+"""Supervised training of the film encoder, with boxes and without."""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ from model.errors import ConfigurationError
 from model.films.boxes import box_loss, cover, patch_boxes
 from model.films.film_model import FilmRun
 from model.films.folder import KERMANY, NIH, QUESTIONS, SHENZHEN, FilmFolder
-from model.films.masked import (
-    MaskedSettings,
-    epochs_of,
-    hidden_patches,
-    patch_targets,
-    pretrain_masked,
-    probe,
-)
 from model.films.pixels import augmented
 from model.films.pretrain import (
     balance,
@@ -110,8 +102,31 @@ def test_nothing_to_train_or_validate_on_is_refused(
     children = film_set(folder, folder.select(KERMANY, "val"), TINY, progress=False)
     with pytest.raises(ConfigurationError):
         validation_score(fresh(), children)
-    with pytest.raises(ConfigurationError):
-        pretrain_masked(empty.films, TINY, MaskedSettings(progress=False))
+
+
+def test_a_schedule_may_be_cut_and_is_the_same_until_there(
+    sets: tuple[FilmSet, FilmSet],
+) -> None:
+    whole = pretrain(*sets, TINY, replace(QUICK, epochs=3))
+    part = pretrain(*sets, TINY, replace(QUICK, epochs=3, until=2))
+    assert part.record["history"] == whole.record["history"][:2]
+    longer = pretrain(*sets, TINY, replace(QUICK, epochs=1, until=2))
+    assert len(longer.record["history"]) == 1
+
+
+def test_logits_over_views_are_their_mean_and_of_no_film_none(
+    sets: tuple[FilmSet, FilmSet], taught: FilmRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, films = taught.model, sets[1].films[:5]
+    empty = np.full_like(films, 90)  # one grey everywhere is zero when standardised
+    monkeypatch.setattr(
+        "model.films.pretrain.views", lambda x: [x, torch.zeros_like(x)]
+    )
+    single, blank = (predict(model, shown, NIH) for shown in (films, empty))
+    averaged = predict(model, films, NIH, averaged=True)
+    assert np.abs(single - blank).max() > 0.15
+    assert np.allclose(averaged, (single + blank) / 2, atol=0.03)
+    assert predict(model, films[:0], NIH).shape == (0, len(QUESTIONS[NIH]))
 
 
 def test_boxes_lie_on_the_grid_where_they_lie_on_the_film(folder: FilmFolder) -> None:
@@ -167,39 +182,3 @@ def test_the_box_loss_draws_the_map_into_the_box(folder: FilmFolder) -> None:
     assert losses[-1] < 0.7 * losses[0]
     nothing = boxes.moved(np.array([99]), None)
     assert float(box_loss(model, model.tokens(x), nothing).detach()) == 0.0
-
-
-def test_hidden_squares_are_whole_and_targets_are_means() -> None:
-    hidden = hidden_patches(50, (5, 6), 0.5, torch.Generator().manual_seed(0))
-    assert hidden.shape == (50, 5, 6)
-    assert torch.equal(hidden[:, 0], hidden[:, 1])
-    assert 0.4 < float(hidden.float().mean()) < 0.6
-    film = torch.arange(64.0).view(1, 1, 8, 8)
-    targets = patch_targets(film, (2, 2))
-    assert targets.shape == (1, 4, 16)
-    assert torch.equal(targets[0, 0].view(4, 4), film[0, 0, :4, :4])
-
-
-def test_painting_learns_and_a_rerun_agrees(
-    sets: tuple[FilmSet, FilmSet], folder: FilmFolder, tmp_path: Path
-) -> None:
-    training, _ = sets
-    settings = MaskedSettings(epochs=6, rate=4e-3, batch=16, progress=True)
-    run = pretrain_masked(training.films, TINY, settings, state=tmp_path)
-    losses = run.record["losses"]
-    assert losses[-1] < 0.9 * losses[0]
-    tested = film_set(
-        folder,
-        [*folder.select(NIH, "val"), *folder.select(NIH, "test")],
-        TINY,
-        progress=False,
-    )
-    assert 0.0 <= probe(run.model, training, tested) <= 1.0
-    again = pretrain_masked(training.films, TINY, settings, state=tmp_path)
-    for name, x in run.model.state_dict().items():
-        assert torch.equal(x, again.model.state_dict()[name])
-    with pytest.raises(ConfigurationError):
-        pretrain_masked(
-            training.films, TINY, replace(settings, hidden=0.4), state=tmp_path
-        )
-    assert epochs_of([]) == "not run" and "2 epochs" in epochs_of([1.0, 0.5])

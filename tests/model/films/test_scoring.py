@@ -15,6 +15,7 @@ from model.films.scoring import (
     film_auroc,
     finding_row,
     mean_auroc,
+    mean_decisions,
     mean_row,
     patients_of,
     plain,
@@ -100,3 +101,17 @@ def test_baselines_read_pixels_rim_and_person(folder: FilmFolder) -> None:
     assert film_auroc(found["person"][:, column], wanted[:, column]) == 1.0
     assert (found["rim"][:, 0] == 0).all()  # one answer only: nothing is fitted
     assert len(set(patients_of(test).tolist())) == len(test)
+
+
+def test_decisions_are_means_over_the_questions() -> None:
+    tested, validation = scored(seed=1), scored(seed=2)
+    both = mean_decisions(tested, validation, [0, 1])
+    single = [mean_decisions(tested, validation, [q]) for q in (0, 1)]
+    for name, value in both.items():
+        parts = [row[name] for row in single]
+        assert None not in parts and value is not None
+        assert value == pytest.approx(np.mean([float(x or 0) for x in parts]))
+    assert (single[0]["auprc"] or 0) > (single[1]["auprc"] or 0)
+    nobody = Scored(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+    assert mean_decisions(tested, nobody, [0])["accuracy"] != 0
+    assert mean_decisions(tested, validation, [])["f1"] is None

@@ -66,7 +66,7 @@ def tiny_bert(bert_run: Path) -> BertFolder:
 @pytest.fixture(scope="session")
 def synthetic_tagger() -> EntityTagger:
     """A tagger of one layer, fine-tuned on synthetic notes."""
-    documents = planted_notes(400, Split.TRAIN)
+    documents = planted_notes(250, Split.TRAIN)
     texts = [document.text for document in documents]
     pieces = learn_pieces(count_words(texts), 1500, letter_count=1)
     torch.manual_seed(1)
@@ -74,6 +74,6 @@ def synthetic_tagger() -> EntityTagger:
     bert = BertFolder(model.bert, pieces, True)
     initialise(model, pack(texts, bert.tokenizer(), 32), 1)
     tagger = EntityTagger(bert)
-    settings = TaggerSettings(epochs=8, rate=4e-3, encoder_share=0.5, batch=8)
+    settings = TaggerSettings(epochs=5, rate=6e-3, encoder_share=0.5, batch=8)
     train_tagger(tagger, documents, settings, progress=False)
     return tagger.eval()

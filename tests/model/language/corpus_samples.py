@@ -244,22 +244,27 @@ def _exams(data: Path) -> None:
     (data / "pubmedqa").mkdir()
     (data / "pubmedqa" / "ori_pqal.json").write_text(items)
     (data / "pubmedqa" / "test_ground_truth.json").write_text(truth)
-    folder = data / "medqa" / "questions" / "US"
-    folder.mkdir(parents=True)
+    _medqa(data / "medqa" / "questions" / "US")
+
+
+def _medqa(folder: Path) -> None:
+    """Both published layouts; the question names its answer."""
+    (folder / "4_options").mkdir(parents=True)
     for split, count in (("train", 8), ("dev", 2), ("test", 4)):
-        lines = []
+        five, four = [], []
         for number in range(count):
             options = dict(zip("ABCDE", (*DRUGS, "rest")))
             letter = "ABCD"[number % 4]
-            lines.append(
-                json.dumps(
-                    {
-                        "question": f"{number}-year-old hums. Give {options[letter]}?",
-                        "answer": options[letter],
-                        "options": options,
-                        "meta_info": "step1",
-                        "answer_idx": letter,
-                    }
-                )
-            )
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+            row = {
+                "question": f"A {number}-year-old hums. Give {options[letter]}?",
+                "answer": options[letter],
+                "options": options,
+                "meta_info": "step1",
+                "answer_idx": letter,
+            }
+            five.append(json.dumps(row))
+            del options["E"]
+            four.append(json.dumps({**row, "metamap_phrases": ["hums"]}))
+        (folder / f"{split}.jsonl").write_text("\n".join(five) + "\n")
+        path = folder / "4_options" / f"phrases_no_exclude_{split}.jsonl"
+        path.write_text("\n".join(four) + "\n")

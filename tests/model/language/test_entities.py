@@ -69,6 +69,11 @@ def test_windows_end_with_sentences_and_hold_every_word_once(tokenizer) -> None:
     assert windows_of("  ", tokenizer, 16) == []
 
 
+def test_a_vocabulary_without_ends_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="lacks"):
+        windows_of(TEXT, tokenizer_of(("[UNK]", "a")), 16)
+
+
 def test_a_sentence_longer_than_a_window_is_cut(tokenizer) -> None:
     long = "fever cough " * 20
     parts = windows_of(long, tokenizer, 12)

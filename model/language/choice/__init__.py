@@ -1,0 +1,1 @@
+"""Multiple-choice questions: options scored one by one, with evidence."""

@@ -1,0 +1,76 @@
+"""What leaving a value out changes: here, and over the other modalities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.explain.asked import Asked
+from model.explain.attribution import SHAPLEY_WEIGHTS
+from model.explain.left_out import JOINED, changes_without, value_scores
+from model.inference.weights import LoadedCheckpoint
+from model.jobs.explanation import ValueScore
+from model.network.inputs import VALUES
+from model.synthetic.case import SynthCase
+
+
+def loincs(demo: LoadedCheckpoint, asked: Asked) -> list[str]:
+    inputs = asked.question.inputs
+    codes = inputs.code[0].tolist()[: len(inputs.value_ids[0])]
+    return [demo.vocabulary.codes[code].loinc for code in codes]
+
+
+def test_the_weight_is_the_size_of_the_change_over_four_coalitions(
+    demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
+) -> None:
+    question = ill[1].question
+    scores = value_scores(question, loincs(demo, ill[1]))
+    assert len(JOINED) == 4 and all(pattern[VALUES] for pattern in JOINED)
+    for token in (0, 3):
+        total = 0.0
+        for pattern in JOINED:
+            only = replace(question, present=torch.tensor([pattern]))
+            kept = only.inputs.obs_mask.clone()
+            kept[0, token] = False
+            ends = []
+            for mask in (only.inputs.obs_mask, kept):
+                fresh = replace(only.inputs, obs_mask=mask)
+                encoded, valid = only.model.encode_modality(fresh, VALUES)
+                tokens = replace(only.tokens, values=encoded, values_mask=valid)
+                raw = only.model.fuse(tokens, only.present).logits[0, 0]
+                platt = only.calibration.of(pattern, only.label)
+                ends.append(platt.logit(float(raw)))
+            total += SHAPLEY_WEIGHTS[sum(pattern) - 1] * abs(ends[0] - ends[1])
+            if all(pattern):
+                assert scores[token].logit == pytest.approx(ends[0] - ends[1], abs=1e-4)
+        assert scores[token].weight == pytest.approx(total, abs=1e-4)
+        assert scores[token].importance == scores[token].weight
+
+
+def test_values_are_ranked_by_weight_and_without_one_by_change() -> None:
+    assert ValueScore("Observation/o", "1988-5", -0.7).importance == 0.7
+    assert ValueScore("Observation/o", "1988-5", -0.7, weight=0.2).importance == 0.2
+
+
+def test_groups_left_out_together_are_one_change(
+    demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
+) -> None:
+    question = ill[1].question
+    scores = value_scores(question, loincs(demo, ill[1]))
+    none, first, both = changes_without(question, [set(), {0}, {0, 1}])
+    assert none == 0
+    assert first == pytest.approx(scores[0].logit, abs=1e-5)
+    assert both != pytest.approx(first, abs=1e-6)
+
+
+def test_an_absent_film_is_absent_in_every_coalition(
+    demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
+) -> None:
+    codes = loincs(demo, ill[1])
+    present = torch.tensor([[False, False, True]])
+    question = replace(ill[1].question, present=present)
+    for score in value_scores(question, codes):
+        # All four coalitions are the values alone, so the sizes agree.
+        assert score.weight == pytest.approx(abs(score.logit), abs=1e-6)
