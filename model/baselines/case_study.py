@@ -29,8 +29,8 @@ from model.baselines.classical import (
     values_pipeline,
 )
 from model.errors import DatasetError
-from model.evaluation.metrics import accuracy, auroc, f1, precision, recall
 from model.evaluation.resampling import resamples
+from model.evaluation.scores import accuracy, auroc, f1, precision, recall
 from model.network.inputs import MODALITIES
 from model.training.folder_study import (
     FOLDER_SETTINGS,

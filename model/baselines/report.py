@@ -21,18 +21,17 @@ from model.baselines.registry import CONCAT, LATE, MAIN, METHODS, Method
 from model.baselines.scored import Answer, calibrated
 from model.baselines.settings import CompareSettings
 from model.baselines.shared import COALITION_KEYS, FULL
-from model.evaluation.metrics import (
+from model.evaluation.resampling import paired_bootstrap, resamples
+from model.evaluation.scores import (
     accuracy,
     auroc,
     brier,
     conformal_recall,
     ece,
     f1,
-    paired_bootstrap,
     precision,
     recall,
 )
-from model.evaluation.resampling import resamples
 
 Floats = NDArray[np.float64]
 Score = Callable[[Floats, Floats], float]

@@ -17,7 +17,7 @@ import numpy as np
 from fhir_adapters.patient_record import Modality
 from model.errors import ConfigurationError, SeedRefusedError
 from model.evaluation.resampling import bootstrap
-from model.evaluation.scores import Floats, all_scores, auroc, ece
+from model.evaluation.scores import Floats, all_scores, auroc
 from model.inference.calibration import Calibration
 from model.inference.tensors import to_tensors
 from model.inference.weights import LoadedCheckpoint
@@ -203,11 +203,6 @@ def _auroc(chance: Floats, truth: Floats) -> float:
     """AUROC; NaN-free: 0.5 when only one class is there."""
     found = auroc(chance, truth)
     return 0.5 if isnan(found) else found
-
-
-def calibration_error(chance: Floats, truth: Floats) -> float:
-    """Expected calibration error over 15 bins of equal mass."""
-    return ece(chance, truth)
 
 
 def checks(coalitions: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.metrics import accuracy, auprc, auroc, f1, precision, recall
 from model.evaluation.resampling import DRAWS, Interval, bootstrap, resamples
+from model.evaluation.scores import accuracy, auprc, auroc, f1, precision, recall
 from model.films.folder import NO_FINDING, FilmRow
 
 Floats = NDArray[np.floating[Any]]

@@ -104,6 +104,21 @@ def save_bert(
     _save_pieces(folder, pieces, lower_case, int(config.max_position_embeddings))
 
 
+def save_head(
+    out: Path, bert: Any, state: Mapping[str, Tensor], start: BertFolder
+) -> None:
+    """Write an encoder with its head, to be read with the vocabulary it began with.
+
+    Args:
+        out: Made when it is not there.
+        bert: The encoder, a transformers BertModel.
+        state: Weights of encoder (under ``bert.``) and head.
+        start: Where the encoder came from.
+    """
+    bert.config.architectures = ["BertModel"]
+    save_bert(out, bert.config, state, start.pieces, lower_case=start.lower_case)
+
+
 def _save_pieces(
     folder: Path, pieces: Sequence[str], lower_case: bool, max_tokens: int
 ) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.evaluation.metrics import auroc, paired_bootstrap
+from model.evaluation.resampling import paired_bootstrap
+from model.evaluation.scores import auroc
 from model.inference.calibration import PATTERNS
 from model.network.fusion import TriModalModel
 from model.training.cached_tokens import Prepared, cache_tokens

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from model.errors import CheckpointError
-from model.evaluation.metrics import accuracy, auroc, f1, precision, recall
 from model.evaluation.resampling import resamples
+from model.evaluation.scores import accuracy, auroc, f1, precision, recall
 from model.network.inputs import MODALITIES
 from model.training.explanation_guard import MOST_COST
 from model.training.faithfulness import Floats, paired_gain

@@ -78,9 +78,11 @@ class Recorder:
             self.broken.append(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Setup, call and teardown count alike."""
+        """Setup, call and teardown count alike; an expected failure is one."""
         known = self.outcomes.get(report.nodeid, PASSED)
-        worse = max(known, report.outcome, key=_RANK.__getitem__)
+        # A failure that the suite knows about is a failure all the same.
+        found = FAILED if hasattr(report, "wasxfail") else report.outcome
+        worse = max(known, found, key=_RANK.__getitem__)
         self.outcomes[report.nodeid] = worse
 
 

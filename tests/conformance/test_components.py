@@ -25,7 +25,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from tests.conformance.components import Component, proved, run
-table = [Component(i, i, "") for i in ("A1", "A2", "A3", "A4", "A11a", "A11b")]
+table = [Component(i, i, "") for i in ("A1", "A2", "A3", "A4", "A5", "A11a", "A11b")]
 recorder = run([sys.argv[1]], Path(sys.argv[1]))
 print(json.dumps(proved(table, recorder)))
 """
@@ -40,6 +40,13 @@ def test_failing(): assert False
 
 @pytest.mark.component("A2")
 def test_passing_beside(): pass
+
+@pytest.mark.component("A5")
+@pytest.mark.xfail(strict=True)
+def test_known_to_fail(): assert False
+
+@pytest.mark.component("A5")
+def test_beside_what_is_known_to_fail(): pass
 
 @pytest.mark.component("A3")
 def test_skipped(): pytest.skip("not here")
@@ -81,9 +88,10 @@ def test_passing_failing_skipped_and_missing_are_told_apart(
 ) -> None:
     report = reported(tmp_path, MARKED, repository)
     rows = {row["id"]: row for row in report["components"]}
-    assert report["failing"] == ["A2", "A3", "A4", "A11b"]
+    assert report["failing"] == ["A2", "A3", "A4", "A5", "A11b"]
     assert rows["A1"]["passed"] == ["test_marked.py::test_passing"]
     assert rows["A2"]["failed"] == ["test_marked.py::test_failing"]
+    assert rows["A5"]["failed"] == ["test_marked.py::test_known_to_fail"]
     assert len(rows["A2"]["passed"]) == 1 and len(rows["A3"]["skipped"]) == 1
     assert rows["A11b"]["group"] == ["test_marked.py::test_group"]
     assert report["unknown"] == ["A99"] and report["broken"] == []

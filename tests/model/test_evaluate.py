@@ -13,12 +13,12 @@ from model.cli import main
 from model.errors import ConfigurationError, SeedRefusedError
 from model.evaluation.evaluate import (
     bootstrap_auroc,
-    calibration_error,
     checks,
     evaluate_synthetic,
     scores,
 )
 from model.evaluation.evaluation_table import table
+from model.evaluation.scores import ece
 from model.inference.calibration import Calibration
 from model.inference.weights import (
     Description,
@@ -99,9 +99,9 @@ def test_calibration_error_sees_overconfidence() -> None:
     rng = np.random.default_rng(0)
     chance = rng.random(20_000)
     truth = (rng.random(20_000) < chance).astype(float)
-    assert calibration_error(chance, truth) < 0.02
+    assert ece(chance, truth) < 0.02
     sharp = np.clip((chance - 0.5) * 3 + 0.5, 0, 1)
-    assert calibration_error(sharp, truth) > 0.1
+    assert ece(sharp, truth) > 0.1
 
 
 def test_bars_can_be_missed() -> None:

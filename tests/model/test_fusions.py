@@ -365,10 +365,9 @@ def test_directions_exist_for_the_catm_only(model: TriModalModel) -> None:
     assert bool(model.direction_gates()) == (model.config.fusion == "catm")
 
 
-def test_the_contract_itself_fuses_nothing(inputs: TriModalInputs) -> None:
-    readable = Readable((), (), torch.zeros(1, 3, 64))
-    with pytest.raises(NotImplementedError):
-        FusionModule(config())(readable)
+def test_the_contract_itself_cannot_be_built() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        FusionModule(config())  # type: ignore[abstract]
 
 
 def test_weights_from_before_the_registry_find_their_place() -> None:

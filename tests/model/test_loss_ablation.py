@@ -12,7 +12,7 @@ import pytest
 
 from model.cli import main
 from model.errors import CheckpointError
-from model.evaluation.metrics import auroc, precision
+from model.evaluation.scores import auroc, precision
 from model.inference.weights import load_checkpoint
 from model.settings import DEMO_CHECKPOINT
 from model.training import loss_ablation

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fhir_adapters.patient_record import Modality
-from model.evaluation.metrics import auroc
+from model.evaluation.scores import auroc
 from model.inference.weights import LoadedCheckpoint, load_checkpoint
 from model.network.inputs import IMAGE, MODALITIES, TEXT, VALUES
 from model.settings import DEMO_CHECKPOINT

@@ -24,7 +24,7 @@ from model.language.bert_folder import (
     BertFolder,
     load_bert,
     read_weights,
-    save_bert,
+    save_head,
 )
 from model.language.corpora.questions import ChoiceQuestion
 from model.language.windows import ends_of, padded
@@ -124,14 +124,7 @@ class ChoiceModel(nn.Module):
 
     def save(self, folder: Path, record: dict[str, Any]) -> None:
         """Write a BERT folder that also holds the head, and ``choice.json``."""
-        self.bert.config.architectures = ["BertModel"]
-        save_bert(
-            folder,
-            self.bert.config,
-            self.state_dict(),
-            self.folder.pieces,
-            lower_case=self.folder.lower_case,
-        )
+        save_head(folder, self.bert, self.state_dict(), self.folder)
         text = json.dumps({"longest": self.longest, **record}, indent=1) + "\n"
         (folder / CHOICE_FILE).write_text(text, encoding="utf-8")
 

@@ -25,7 +25,7 @@ from model.language.bert_folder import (
     BertFolder,
     load_bert,
     read_weights,
-    save_bert,
+    save_head,
 )
 from model.language.corpora.annotated import (
     LABELLED,
@@ -147,14 +147,7 @@ class EntityTagger(nn.Module):
 
     def save(self, folder: Path, record: dict[str, Any]) -> None:
         """Write a BERT folder that also holds the head, and ``entities.json``."""
-        self.bert.config.architectures = ["BertModel"]
-        save_bert(
-            folder,
-            self.bert.config,
-            self.state_dict(),
-            self.folder.pieces,
-            lower_case=self.folder.lower_case,
-        )
+        save_head(folder, self.bert, self.state_dict(), self.folder)
         described = {"types": list(TYPES), "guidelines": list(_CORPORA), **record}
         text = json.dumps(described, indent=1) + "\n"
         (folder / ENTITIES_FILE).write_text(text, encoding="utf-8")

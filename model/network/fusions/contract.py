@@ -6,6 +6,7 @@ before it arrives. B records, C labels, D width, Nm tokens of modality m, N thei
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +85,7 @@ def learnt_tokens(count: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(count, width) * 0.5)
 
 
-class FusionModule(nn.Module):
+class FusionModule(nn.Module, ABC):
     """The contract itself; every entry of the registry keeps it.
 
     Takes any presence pattern, the empty one among them; must not depend on the order
@@ -96,6 +97,6 @@ class FusionModule(nn.Module):
         self.labels = len(config.labels)
         self.width = config.width
 
+    @abstractmethod
     def forward(self, readable: Readable) -> Fused:
         """Fuse the present evidence."""
-        raise NotImplementedError

@@ -19,7 +19,7 @@ from model.baselines.classical import (
     value_table,
     values_pipeline,
 )
-from model.evaluation.metrics import auroc
+from model.evaluation.scores import auroc
 from tests.model.baselines.samples import shared
 from tests.model.network_samples import records, without
 

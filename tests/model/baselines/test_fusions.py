@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from model.baselines.fusions import fused
 from model.baselines.shared import COALITION_KEYS, FULL, pattern_of
-from model.evaluation.metrics import auroc, paired_bootstrap
+from model.evaluation.resampling import paired_bootstrap
+from model.evaluation.scores import auroc
 from model.training.calibrate import pattern_logits
 from tests.model.baselines.samples import shared, with_tokens
 

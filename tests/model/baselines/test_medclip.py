@@ -10,7 +10,7 @@ import torch
 from model.baselines import medclip as module
 from model.baselines.contrastive import embeddings
 from model.baselines.medclip import medclip, shown_findings, soft_match
-from model.evaluation.metrics import auroc
+from model.evaluation.scores import auroc
 from model.training.optimise import Schedule
 from tests.model.baselines.samples import shared
 

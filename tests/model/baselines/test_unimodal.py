@@ -8,7 +8,7 @@ import torch
 
 from model.baselines.scored import Scored
 from model.baselines.unimodal import unimodal
-from model.evaluation.metrics import auroc
+from model.evaluation.scores import auroc
 from tests.model.baselines.samples import shared, with_tokens
 
 

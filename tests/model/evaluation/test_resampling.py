@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 
 from model.errors import ConfigurationError
-from model.evaluation.metrics import (
+from model.evaluation.resampling import (
     Difference,
     Interval,
-    accuracy,
-    auroc,
     bootstrap,
     paired_bootstrap,
-    recall,
+    resamples,
 )
-from model.evaluation.resampling import resamples
+from model.evaluation.scores import accuracy, auroc, recall
 
 
 def _cases(n: int, gain: float = 1.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
+import pytest
 
 from model.evaluation import film_shifts, robustness, unit_errors
 from model.evaluation.bench import Bench
@@ -21,22 +22,32 @@ from model.evaluation.unit_errors import (
 from model.inference.abstention import AbstentionPolicy
 from model.inference.predictor import Predictor
 
+#: Mild shifts that cost the shipped checkpoint more than they may.
+DEAR = ("rotation by 10 degrees", "another site's style")
+
 
 def test_mild_shifts_cost_little_and_gross_ones_are_caught(bench: Bench) -> None:
     assert sum(shift.mild for shift in robustness.SHIFTS) == 8
-    # the demonstration was trained on the films of one site, and two shifts show it
-    dear = {"rotation by 10 degrees", "another site's style"}
     for number, shift in enumerate(robustness.SHIFTS):
-        if shift.mild:
+        if shift.mild and shift.name not in DEAR:
             found = drop(bench, shift, number)
-            bar = (
-                2 * robustness.MILD_DROP if shift.name in dear else robustness.MILD_DROP
-            )
-            assert found.value <= bar, shift.name
+            assert found.value <= robustness.MILD_DROP, shift.name
             assert found.low <= found.value <= found.high
     for number, shift in enumerate(robustness.CAUGHT):
         row = robustness._caught_row(bench, number, shift)
         assert row.value == 1.0 and row.holds, shift.name
+
+
+@pytest.mark.component("A27")
+@pytest.mark.xfail(strict=True, reason="learnt from films of one site, all upright")
+@pytest.mark.parametrize("name", DEAR)
+def test_turned_films_and_those_of_another_site_cost_little(
+    bench: Bench, name: str
+) -> None:
+    ((number, shift),) = (
+        (n, s) for n, s in enumerate(robustness.SHIFTS) if s.name == name
+    )
+    assert drop(bench, shift, number).value <= robustness.MILD_DROP
 
 
 def test_noise_in_the_film_costs_more_than_none(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from model.errors import ConfigurationError
-from model.evaluation.metrics import (
+from model.evaluation.scores import (
     accuracy,
     all_scores,
     auprc,

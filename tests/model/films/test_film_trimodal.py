@@ -12,7 +12,7 @@ import pytest
 
 from model.cli import main
 from model.errors import ConfigurationError
-from model.evaluation.metrics import auroc
+from model.evaluation.scores import auroc
 from model.films.film_model import FilmRun, save_run
 from model.films.film_trimodal import (
     COALITIONS,
