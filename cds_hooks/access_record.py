@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from audit.vocabulary import EventType
 from fhir_adapters.access.outbound import OutboundDoor, Response
@@ -82,6 +82,27 @@ class RecordingDoor:
             self._note(url, 0, error.reason)
             raise
         self._note(url, answer.status)
+        return answer
+
+    def post_form(
+        self,
+        url: str,
+        form: Mapping[str, str] | Sequence[tuple[str, str]],
+        headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        *,
+        max_bytes: int | None = None,
+    ) -> Response:
+        """A search by POST, recorded like the same search by GET."""
+        asked = f"{url.removesuffix('/_search')}?{urlencode(form)}"
+        try:
+            answer = self._door.post_form(
+                url, form, headers, deadline, max_bytes=max_bytes
+            )
+        except AdapterError as error:
+            self._note(asked, 0, error.reason)
+            raise
+        self._note(asked, answer.status)
         return answer
 
     def _note(self, url: str, status: int, reason: str = "") -> None:

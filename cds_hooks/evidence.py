@@ -131,10 +131,15 @@ class EvidenceCollector:
         cutoff = datetime.now(UTC)
         base = server or (tenant.fhir_servers or ("",))[0]
         adapters = AdapterPolicy(fhir_base=base)
+        client = (
+            FhirClient(server, door, token, post_search=tenant.post_search)
+            if fhir
+            else None
+        )
         context = GatherContext(
             patient_id=request.patient_id,
             prefetched=prefetched,
-            fhir=FhirClient(server, door, token) if fhir else None,
+            fhir=client,
             door=door,
             dicomweb_bases=tenant.dicomweb,
             access_token=token,

@@ -18,6 +18,8 @@ from audit.errors import AuditConfigurationError
 from audit.settings import AuditSettings, read_settings
 from cds_hooks.errors import SettingsError
 from cds_hooks.tenants import Tenant, https_or_loopback, parse_tenants
+from fhir_adapters.access.smart_keys import KeyRing
+from fhir_adapters.errors import SmartError
 from model.errors import ConfigurationError
 from model.settings import DEMO_CHECKPOINT, JobSettings
 
@@ -68,6 +70,8 @@ class WebSettings:
     """Largest hook request."""
     replay_file: Path = Path("var/replay.sqlite3")
     """Used token ids, shared by the processes of this host."""
+    smart_keys: KeyRing | None = None
+    """Our private keys at EHRs where we are a confidential client; None without any."""
 
     def __post_init__(self) -> None:
         if not https_or_loopback(self.public_url) or self.public_url.endswith("/"):
@@ -85,6 +89,11 @@ class WebSettings:
         for name, attribute in COUNTS.items():
             if getattr(self, attribute) < 1:
                 raise SettingsError(f"{name} must be 1 or more")
+        signing = any(
+            t.smart and t.smart.client_auth == "private_key_jwt" for t in self.tenants
+        )
+        if signing and self.smart_keys is None:
+            raise SettingsError("A tenant needs TRIVIUM_SMART_KEYS_FILE to sign with")
         if self.reserve_s >= self.deadline_s:
             raise SettingsError("TRIVIUM_RESERVE_MS must be below TRIVIUM_DEADLINE_MS")
 
@@ -107,6 +116,8 @@ class WebSettings:
             given["replay_file"] = Path(env["TRIVIUM_REPLAY_FILE"]).expanduser()
         if env.get("TRIVIUM_CHECKPOINT"):
             given["checkpoint"] = Path(env["TRIVIUM_CHECKPOINT"]).expanduser()
+        if env.get("TRIVIUM_SMART_KEYS_FILE"):
+            given["smart_keys"] = read_smart_keys(Path(env["TRIVIUM_SMART_KEYS_FILE"]))
         try:
             jobs = JobSettings.from_environment(env)
             audit = read_settings(env)
@@ -133,6 +144,18 @@ def read_tenants(path: Path) -> tuple[Tenant, ...]:
     except (OSError, ValueError) as error:
         raise SettingsError("TRIVIUM_TENANTS_FILE cannot be read as JSON") from error
     return parse_tenants(document)
+
+
+def read_smart_keys(path: Path) -> KeyRing:
+    """The private keys of our SMART client: a JWKS file of mode 0600.
+
+    Raises:
+        SettingsError: missing, readable by others, or not such a key set.
+    """
+    try:
+        return KeyRing.read(path.expanduser())
+    except SmartError as error:
+        raise SettingsError("TRIVIUM_SMART_KEYS_FILE cannot be used") from error
 
 
 def read_key(path: Path) -> bytes:

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from cds_hooks.errors import SettingsError
 
+CLIENT_AUTH = ("none", "private_key_jwt")
+
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
@@ -27,11 +29,16 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class SmartClient:
-    """How this EHR knows our SMART app."""
+    """How this EHR knows our SMART app.
+
+    ``client_auth`` is "none" for a public client or "private_key_jwt" for one that
+    signs with the keys of TRIVIUM_SMART_KEYS_FILE (S16).
+    """
 
     issuer: str
     client_id: str
     scopes: str
+    client_auth: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,9 @@ class Tenant:
     """One EHR.
 
     ``private_hosts`` maps a host name to the networks it may resolve to, for servers on
-    a hospital's own network; ``loopback`` allows http to this machine, for a sandbox.
+    a hospital's own network; ``loopback`` allows http to this machine, for a sandbox;
+    ``post_search`` searches by POST, for a server that offers it: identifiers then stay
+    out of URLs and of the access logs on the way.
     """
 
     id: str
@@ -53,6 +62,7 @@ class Tenant:
     cors_origins: tuple[str, ...] = ()
     patient_identifier_systems: tuple[str, ...] = ()
     smart: SmartClient | None = None
+    post_search: bool = False
 
     def origins(self) -> frozenset[str]:
         """Every origin that the service may connect to for this tenant."""
@@ -112,6 +122,9 @@ def _tenant(entry: object) -> Tenant:
     loopback = entry.get("loopback", False)
     if not isinstance(loopback, bool):
         raise SettingsError(f'Tenant {tenant_id}: "loopback" must be true or false')
+    post_search = entry.get("post_search", False)
+    if not isinstance(post_search, bool):
+        raise SettingsError(f'Tenant {tenant_id}: "post_search" must be true or false')
     issuers = entry.get("issuers")
     if not isinstance(issuers, list) or not issuers:
         raise SettingsError(f"Tenant {tenant_id}: no issuer")
@@ -130,6 +143,7 @@ def _tenant(entry: object) -> Tenant:
         cors_origins=_texts(entry, "cors_origins"),
         patient_identifier_systems=_texts(entry, "patient_identifier_systems"),
         smart=_smart(entry.get("smart")),
+        post_search=post_search,
     )
     _refuse_unsafe(tenant)
     return tenant
@@ -159,10 +173,14 @@ def _smart(entry: object) -> SmartClient | None:
         return None
     if not isinstance(entry, dict):
         raise SettingsError('"smart" must be an object')
+    client_auth = entry.get("client_auth", "none")
+    if client_auth not in CLIENT_AUTH:
+        raise SettingsError('"client_auth" must be "none" or "private_key_jwt"')
     return SmartClient(
         issuer=_text(entry, "issuer").rstrip("/"),
         client_id=_text(entry, "client_id"),
         scopes=_text(entry, "scopes"),
+        client_auth=client_auth,
     )
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the servers that the test suite starts: PostgreSQL, Redis, RabbitMQ, Orthanc
-# (PACS) with DICOMweb, and Chromium. Debian's packages only. The packages' own services
-# are switched off again: tests start private copies on free loopback ports.
+# (PACS) with DICOMweb, Chromium, dcmtk and node (the FHIR validator). Debian packages
+# only. Their services are switched off again: tests start private copies on free loopback ports.
 #
 #   --if-possible   print what is missing and go on, unless CI=true
 set -euo pipefail
@@ -13,6 +13,9 @@ declare -A NEEDS=(
   [orthanc]=/usr/sbin/Orthanc
   [orthanc-dicomweb]=/usr/share/orthanc/plugins/libOrthancDicomWeb.so
   [chromium]=/usr/bin/chromium
+  [dcmtk]=/usr/bin/dcmcjpeg
+  [nodejs]=/usr/bin/node
+  [npm]=/usr/bin/npm
   [fonts-dejavu-core]=/usr/share/fonts/truetype/dejavu
 )
 

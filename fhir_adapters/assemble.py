@@ -147,7 +147,7 @@ def assemble(
         ImageOutcome.decoded(image) if isinstance(image, ChestImage) else image
         for image in images
     ]
-    pictures, image_skips = images_and_skips(outcomes, studies, cutoff)
+    pictures, image_skips = images_and_skips(outcomes, studies, cutoff, policy)
     notes, note_skips = notes_and_skips(
         usable.get("DiagnosticReport", ()),
         usable.get("DocumentReference", ()),
@@ -183,14 +183,15 @@ def _admit(
     chosen: dict[str, tuple[Received, Provenance]] = {}
     skips: list[Skip] = []
     for item in received:
-        if resource_type(item.resource) == "Patient":
+        kind = resource_type(item.resource)
+        if kind == "Patient":
             read_patient(item.resource, identity.patient_id)
             continue
-        if resource_type(item.resource) in _CONTEXT:
+        if kind in _CONTEXT:
             continue
         reference = reference_to(item.resource)
         try:
-            digest = _checked_digest(item, identity, policy)
+            digest = _checked_digest(item, kind, identity, policy)
         except AdapterError as error:
             skips.append(Skip(reference, error.reason, error.detail))
             continue
@@ -207,14 +208,13 @@ def _admit(
 
 
 def _checked_digest(
-    item: Received, identity: PatientIdentity, policy: AdapterPolicy
+    item: Received, kind: str, identity: PatientIdentity, policy: AdapterPolicy
 ) -> str:
     """Digest of a resource that may be read.
 
     Raises:
         MalformedResourceError: It may not; ``reason`` says why.
     """
-    kind = resource_type(item.resource)
     reason = entry_refusal(item)
     if reason == "operation_outcome":
         raise MalformedResourceError(reason, _severity(item.resource))

@@ -102,6 +102,8 @@ def subject_refusal(
 def _reference_refusal(
     reference: str, patient: PatientIdentity, policy: AdapterPolicy
 ) -> str:
+    if reference == f"Patient/{patient.patient_id}":
+        return ""
     if reference.startswith("#"):
         return "subject_unresolved"
     if reference.startswith(_URN):

@@ -16,6 +16,8 @@ from fhir_adapters.resources.imaging_study import (
 )
 
 FRONTAL_VIEWS = frozenset({"PA", "AP"})
+IDENTIFYING_FLAGS = ("burned-in-annotation", "recognizable-features")
+"""Flags of films whose pixels may name or show the patient (loader rule 12)."""
 
 
 def studies_and_skips(
@@ -43,10 +45,12 @@ def images_and_skips(
     outcomes: Iterable[ImageOutcome],
     studies: Sequence[ImagingStudySummary],
     cutoff: datetime,
+    policy: AdapterPolicy,
 ) -> tuple[tuple[ChestImage, ...], list[Skip]]:
     """Frontal images up to the cutoff, newest first, undated ones last.
 
-    A lateral view never reaches a model of frontal views, and an unknown view is not
+    A film that shows who it is of is used only where the site's policy allows that. A
+    lateral view never reaches a model of frontal views, and an unknown view is not
     assumed to be frontal.
     """
     usable: list[ChestImage] = []
@@ -56,7 +60,7 @@ def images_and_skips(
         reason = outcome.reason
         image = outcome.image
         if image is not None:
-            reason = _image_refusal(image, started, cutoff)
+            reason = _image_refusal(image, started, cutoff, policy)
         if image is None or reason:
             skips.append(Skip(outcome.reference, reason))
         else:
@@ -68,8 +72,14 @@ def images_and_skips(
 
 
 def _image_refusal(
-    image: ChestImage, started: Mapping[str, datetime | None], cutoff: datetime
+    image: ChestImage,
+    started: Mapping[str, datetime | None],
+    cutoff: datetime,
+    policy: AdapterPolicy,
 ) -> str:
+    for flag in IDENTIFYING_FLAGS if not policy.identifying_films else ():
+        if flag in image.flags:
+            return flag.replace("-", "_")
     if image.view is None:
         return "view_unknown"
     if image.view not in FRONTAL_VIEWS:

@@ -29,6 +29,7 @@ from fhir_adapters.resources.clinical_note import (
 from fhir_adapters.resources.diagnostic_report import is_report_of, read_report
 from fhir_adapters.resources.elements import codes, resource_type
 from fhir_adapters.resources.imaging_study import ImagingStudySummary
+from fhir_adapters.resources.pdf_text import PdfTexts
 
 Items = Iterable[tuple[Received, Provenance]]
 
@@ -49,9 +50,10 @@ def notes_and_skips(
     notes: list[ClinicalNote] = []
     skips: list[Skip] = []
     telling: set[str] = set()
+    pdfs = PdfTexts(policy)
     for item, provenance in (*reports, *documents):
         try:
-            note = _read_note(item, provenance, old, cutoff, policy)
+            note = _read_note(item, provenance, old, cutoff, policy, pdfs)
         except ValueRejectedError as error:
             skips.append(Skip(provenance.reference, error.reason, error.detail))
             continue
@@ -69,12 +71,13 @@ def _read_note(
     old: frozenset[str],
     cutoff: datetime,
     policy: AdapterPolicy,
+    pdfs: PdfTexts,
 ) -> ClinicalNote:
     if provenance.reference in old:
         raise ValueRejectedError("superseded")
     report = resource_type(item.resource) == "DiagnosticReport"
     read = read_report if report else read_document
-    return read(item.resource, provenance, cutoff=cutoff, policy=policy)
+    return read(item.resource, provenance, cutoff=cutoff, policy=policy, pdfs=pdfs)
 
 
 def _tells(item: Received, study: ImagingStudySummary) -> bool:

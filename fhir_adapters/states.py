@@ -27,6 +27,7 @@ UNREADABLE_REASONS = frozenset(
         *("unknown_status", "too_deep", "not_json", "no_id", "malformed_id"),
         *("content_type", "attachment_not_fetched", "attachment_corrupt"),
         *("attachment_too_large", "subject_unresolved", "no_subject"),
+        *("pdf_limit", "pdf_encrypted", "pdf_unreadable", "language"),
     }
 )
 _FITS_NOT = frozenset({"not_frontal", "after_cutoff"})

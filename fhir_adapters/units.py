@@ -20,6 +20,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from decimal import Context, Decimal
+from functools import lru_cache
 
 from fhir_adapters.code_systems import MEASUREMENTS, CodeTableError, Conversion
 from fhir_adapters.errors import ImplausibleValueError, UnknownUnitError
@@ -128,6 +129,11 @@ def conversion_of(loinc: str, unit: str) -> Conversion | None:
     """The conversion of ``unit`` as spelled for this code, None when unknown."""
     if not unit or len(unit) > _MAX_UNIT:
         return None
+    return _lookup(loinc, unit)
+
+
+@lru_cache(maxsize=4096)
+def _lookup(loinc: str, unit: str) -> Conversion | None:
     return _CONVERSIONS.get((loinc, normalise(unit)))
 
 
@@ -146,7 +152,7 @@ def convert(conversion: Conversion, value: Decimal) -> Decimal:
         if value <= 0:
             raise ImplausibleValueError(detail="a concentration is positive")
         return _ARITHMETIC.subtract(Decimal(9), _ARITHMETIC.log10(value))
-    if conversion.factor == 1:
+    if conversion is _SAME or conversion.factor == 1:
         return value  # exactly as received: no rounding without a conversion
     return _ARITHMETIC.multiply(value, conversion.factor)
 
@@ -179,7 +185,7 @@ def to_canonical(
         raise UnknownUnitError("missing_unit", f"no unit for {loinc}")
     if conversion is None:
         raise UnknownUnitError(detail=f"for {loinc}")
-    if conversion != _SAME:
+    if conversion is not _SAME and conversion != _SAME:
         flags = ("unit-converted",)
     result = convert(conversion, value)
     if not row.low <= result <= row.high:

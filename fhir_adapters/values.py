@@ -41,13 +41,12 @@ def values_and_skips(
         skips.extend(reading.components)
         if reading.skipped is not None:
             skips.append(reading.skipped)
+    found.sort(key=_recency)
     kept, merged = _merge_duplicates(found)
-    latest: dict[str, CodedValue] = {}
-    for value in sorted(kept, key=_recency):
-        latest[value.loinc] = value
+    latest = {value.loinc: value for value in kept}
     return Values(
         latest=tuple(latest[loinc] for loinc in MEASUREMENTS if loinc in latest),
-        history=tuple(sorted(kept, key=_recency, reverse=True)),
+        history=tuple(reversed(kept)),
         skips=(*skips, *merged),
     )
 
@@ -69,17 +68,19 @@ def _recency(value: CodedValue) -> tuple[datetime, int, str, str]:
 def _merge_duplicates(
     found: Sequence[CodedValue],
 ) -> tuple[list[CodedValue], list[Skip]]:
-    """One value for each (code, time, value), preferring final.
+    """One value for each (code, time, value), preferring final; order is kept.
 
     An Observation that loses all its values is skipped as ``duplicate``; one that
     keeps some has only the repeated ones listed, below its reference.
     """
     best: dict[tuple[object, ...], CodedValue] = {}
-    for value in sorted(found, key=_recency):
+    for value in found:
         key = value.loinc, value.measured_at, value.value, value.comparator
         best[key] = value
-    kept = list(best.values())
-    kept_ids = {id(value) for value in kept}
+    if len(best) == len(found):
+        return list(found), []
+    kept_ids = {id(value) for value in best.values()}
+    kept = [value for value in found if id(value) in kept_ids]
     still_used = {value.provenance.reference for value in kept}
     gone: dict[str, Skip] = {}
     for value in found:

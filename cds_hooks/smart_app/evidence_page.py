@@ -157,6 +157,11 @@ def register(app: Flask, services: WebServices) -> None:
                     tenant.smart.issuer,
                     tenant.smart.client_id,
                     f"{settings.public_url}/smart/callback",
+                    keys=(
+                        settings.smart_keys
+                        if tenant.smart.client_auth == "private_key_jwt"
+                        else None
+                    ),
                 )
             ],
         )

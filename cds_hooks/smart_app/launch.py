@@ -7,6 +7,8 @@ Rules this module enforces, numbered as in the SMART checklist (attack in bracke
 - S9, S14 a launch belongs to the browser that began it, through a cookie that no script
   reads, lives ten minutes and is taken once (login CSRF, replayed callback).
 - S15 an error of the authorisation server becomes our own words (reflected text).
+- S28 the token is revoked, where the EHR offers it, when the launch needs it no more.
+- S31 our key set is public, holds public halves only, and may be cached for minutes.
 - S26 the access token is dropped as soon as the launch context is known: the evidence
   page reads our own sealed copy, so no token is kept at all (token theft).
 - The session's cookie is scoped to the path of its one assessment (patient mix-up
@@ -15,6 +17,7 @@ Rules this module enforces, numbered as in the SMART checklist (attack in bracke
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +37,7 @@ from audit.event import (
 )
 from cds_hooks.audit_trail import record
 from cds_hooks.errors import LaunchRefusedError
+from cds_hooks.responses import json_response
 from cds_hooks.smart_app.evidence_page import (
     COOKIE,
     Viewer,
@@ -45,13 +49,17 @@ from cds_hooks.smart_app.sessions import LAUNCH_SECONDS, SESSION_SECONDS
 from cds_hooks.tenants import Tenant
 from cds_hooks.web_services import web_services
 from fhir_adapters.access.smart_discovery import canonical_issuer
+from fhir_adapters.access.smart_keys import KEY_SET_SECONDS
+from fhir_adapters.access.smart_oauth import SmartClient
 from fhir_adapters.access.smart_types import Pending, TokenSet
 from fhir_adapters.errors import AdapterError
 
 LAUNCH_COOKIE = "trivium_launch"
 CALLBACK = "/smart/callback"
 BUDGET_SECONDS = 5.0
+REVOCATION_SECONDS = 1.0
 MAX_APP_CONTEXT = 64
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,15 @@ def callback() -> Response:
     return response
 
 
+@blueprint.get("/jwks.json")
+def key_set() -> Response:
+    """S31: what EHRs verify our assertions with; empty where we sign nothing."""
+    ring = web_services().settings.smart_keys
+    response = json_response(ring.public_jwks() if ring else {"keys": []})
+    response.headers["Cache-Control"] = f"public, max-age={KEY_SET_SECONDS}"
+    return response
+
+
 @blueprint.errorhandler(LaunchRefusedError)
 def refuse_launch(error: LaunchRefusedError) -> Response:
     """400 in our own words, and a record with the reason's code."""
@@ -133,9 +150,20 @@ def _complete() -> Launched:
         )
     except AdapterError as error:
         raise LaunchRefusedError(reason=error.reason) from error
+    _end_token(parts.clients[tenant.id], tokens)
     if not tokens.patient or not tokens.fhir_user:
         raise LaunchRefusedError(reason="context_missing")
     return Launched(tenant, tokens)
+
+
+def _end_token(client: SmartClient, tokens: TokenSet) -> None:
+    """S28: nobody needs the token any more. A server that fails here loses us nothing:
+    the token is not kept, and its own life ends it.
+    """
+    try:
+        client.revoke(tokens, time.monotonic() + REVOCATION_SECONDS)
+    except AdapterError as error:
+        LOG.warning("smart token not revoked: %s", error.reason)
 
 
 def _tenant_of(issuer: str) -> Tenant:

@@ -7,6 +7,8 @@ Rules this module enforces:
   frontal view lets the next older one be looked at.
 * Pixels come from allow-listed DICOMweb bases. An Endpoint elsewhere is refused, and
   the token goes along only when the Endpoint asks for it (SMART Imaging Access).
+* A film that a key object document rejects is not used; presentation states, which are
+  not applied, are said (:mod:`.film_choice`).
 * The instance must be the one asked for and this patient's; the decoder checks that
   again in the file itself.
 """
@@ -14,11 +16,18 @@ Rules this module enforces:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from fhir_adapters.access.archive_search import studies_by_accession
 from fhir_adapters.access.dicomweb import DicomWebClient
+from fhir_adapters.access.film_choice import (
+    FilmInstance,
+    choose_frontal,
+    companions_in,
+    companions_of,
+)
 from fhir_adapters.access.gather_steps import failure_of
 from fhir_adapters.access.gather_types import (
     Decode,
@@ -40,7 +49,6 @@ from fhir_adapters.patient_record import PatientIdentity
 from fhir_adapters.received import ImageOutcome, Received
 from fhir_adapters.resources.elements import resource_type
 from fhir_adapters.resources.imaging_study import (
-    RADIOGRAPH_MODALITIES,
     ImagingStudySummary,
     WadoEndpoint,
     endpoint_references,
@@ -51,20 +59,6 @@ from fhir_adapters.resources.patient import read_patient
 
 _EPOCH = datetime(1, 1, 2, tzinfo=UTC)
 _MAX_ENDPOINTS = 5
-# DICOM JSON tags (PS3.6) of the metadata that decides which instance is asked for.
-_SOP_UID, _SERIES_UID = "00080018", "0020000E"
-_MODALITY, _VIEW, _BODY = "00080060", "00185101", "00180015"
-_ROWS, _COLUMNS, _SERIES_TEXT = "00280010", "00280011", "0008103E"
-
-
-@dataclass(frozen=True, slots=True)
-class _Instance:
-    """One candidate of a study."""
-
-    series_uid: str
-    sop_uid: str
-    view: str
-    pixels: int
 
 
 def fetch_image(
@@ -79,7 +73,8 @@ def fetch_image(
     Args:
         context: What to gather.
         patient: The Patient, already checked.
-        received: The result of the imaging step: studies and endpoints.
+        received: The result of the imaging step: studies and endpoints; and reports,
+            whose accession numbers find a study that FHIR does not show.
         deadline: ``time.monotonic()`` seconds.
         decode: Runs the decoder in its limited child.
 
@@ -93,7 +88,19 @@ def fetch_image(
         return result
     known = index(received)
     own = _own_studies(received, identity, context)
-    for resource in _newest_first(own, known, context):
+    studies = _newest_first(own, known, context)
+    if not studies:
+        found = studies_by_accession(
+            context,
+            identity,
+            _patient_ids(identity, context),
+            received,
+            deadline,
+            result,
+        )
+        studies = _newest_first(found, known, context)
+        result.received += [Received(study, "dicomweb") for study in studies]
+    for resource in studies:
         known.update(_endpoints(resource, known, context, deadline, result))
         study = read_imaging_study(resource, known, context.adapters)
         try:
@@ -194,11 +201,15 @@ def _from_study(
         return ImageOutcome.failed(study.reference, "no_endpoint")
     # The client uses no more of a door than check and get.
     client = DicomWebClient(base, cast(OutboundDoor, context.door), token)
-    chosen = _only_instance(study)
+    chosen, companions = _only_instance(study), None
     if chosen is None:
         only = series[0].series_uid if len(series) == 1 else None
         metadata = client.instances(study.study_uid, only, deadline)
-        chosen = choose_frontal(metadata)
+        if only is None:
+            companions = companions_in(metadata)
+        chosen = choose_frontal(
+            metadata, companions.rejected if companions else frozenset()
+        )
     if chosen is None:
         return None
     data = client.retrieve_instance(
@@ -224,7 +235,12 @@ def _from_study(
     )
     if image.view is not None and image.view not in FRONTAL_VIEWS:
         return None
-    return ImageOutcome.decoded(image)
+    if companions is None:
+        companions = companions_of(client, study.study_uid, deadline)
+    if chosen.sop_uid in companions.rejected:
+        return ImageOutcome.failed(study.reference, "film_rejected")
+    flags = (*image.flags, *companions.flags)
+    return ImageOutcome.decoded(replace(image, flags=flags))
 
 
 def _base(
@@ -258,7 +274,7 @@ def _patient_ids(identity: PatientIdentity, context: GatherContext) -> frozenset
     return frozenset(values if systems else values | {identity.patient_id})
 
 
-def _only_instance(study: ImagingStudySummary) -> _Instance | None:
+def _only_instance(study: ImagingStudySummary) -> FilmInstance | None:
     """The one instance of the one radiograph series, which spares a request."""
     series = radiograph_series(study)
     if len(series) != 1 or series[0].chest is not True:
@@ -266,55 +282,4 @@ def _only_instance(study: ImagingStudySummary) -> _Instance | None:
     found = series[0].instances
     if len(found) != 1 or not is_uid(found[0]) or not is_uid(series[0].series_uid):
         return None
-    return _Instance(series[0].series_uid, found[0], "", 0)
-
-
-def choose_frontal(metadata: Sequence[dict[str, Any]]) -> _Instance | None:
-    """The frontal radiograph with the most pixels; PA before AP, stated before silent.
-
-    An instance that does not say its view is kept as a last choice: the decoder reads
-    more tags than the metadata of every archive holds.
-    """
-    candidates = [found for item in metadata if (found := _candidate(item))]
-    order = {"PA": 3, "AP": 2, "": 1}
-    return max(
-        candidates,
-        key=lambda found: (order[found.view], found.pixels, found.sop_uid),
-        default=None,
-    )
-
-
-def _candidate(item: dict[str, Any]) -> _Instance | None:
-    view = _first(item, _VIEW).upper()
-    body = _first(item, _BODY).upper()
-    described = _first(item, _SERIES_TEXT).upper().split()
-    lateral = not view and any(word.startswith("LAT") for word in described)
-    if _first(item, _MODALITY) not in RADIOGRAPH_MODALITIES or lateral:
-        return None
-    if view not in ("", *FRONTAL_VIEWS):
-        return None
-    if body and not any(word in body for word in ("CHEST", "THORAX", "LUNG")):
-        return None
-    series_uid, sop_uid = _first(item, _SERIES_UID), _first(item, _SOP_UID)
-    if not is_uid(series_uid) or not is_uid(sop_uid):
-        return None
-    return _Instance(series_uid, sop_uid, view, _count(item, _ROWS, _COLUMNS))
-
-
-def _first(item: dict[str, Any], tag: str) -> str:
-    """The first value of a DICOM JSON attribute as text (PS3.18 F.2)."""
-    attribute = item.get(tag)
-    values = attribute.get("Value") if isinstance(attribute, dict) else None
-    first = values[0] if isinstance(values, list) and values else ""
-    return first.strip() if isinstance(first, str) else ""
-
-
-def _count(item: dict[str, Any], *tags: str) -> int:
-    """The product of whole numbers, 0 when one is missing."""
-    product = 1
-    for tag in tags:
-        attribute = item.get(tag)
-        values = attribute.get("Value") if isinstance(attribute, dict) else None
-        first = values[0] if isinstance(values, list) and values else 0
-        product *= first if isinstance(first, int) else 0
-    return product
+    return FilmInstance(series[0].series_uid, found[0], "", 0)

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from fhir_adapters.access.door import Door
 from fhir_adapters.access.multipart import parts_of
@@ -23,11 +24,13 @@ from fhir_adapters.errors import (
     ResourceTooLargeError,
     UpstreamError,
 )
-from fhir_adapters.fhir_json import parse_json
+from fhir_adapters.fhir_json import MAX_ANSWER_VALUES, parse_json
 
 _DICOM = "application/dicom"
 _METADATA_TYPES = frozenset({"application/dicom+json", "application/json"})
 _MAX_INSTANCES = 2000
+_MAX_KEY = 64
+_MAX_STUDIES = 20
 
 
 class DicomWebClient:
@@ -99,10 +102,57 @@ class DicomWebClient:
         parts = parts_of(content_type, answer.body, part_type=_DICOM, max_parts=1)
         return parts[0]
 
-    def _get(self, path: str, accept: str, deadline: float | None) -> Response:
+    def find_series(
+        self, study_uid: str, deadline: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The series of a study (QIDO-RS), as DICOM JSON.
+
+        Raises:
+            MalformedResourceError: Not DICOM JSON, or too much of it.
+            UpstreamError: Any status but 200 and 204, or no answer.
+        """
+        return self._find(f"{_path(study_uid, None)}/series", deadline)
+
+    def find_studies(
+        self, accession: str, patient_id: str, deadline: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Studies of one accession number and patient (QIDO-RS), as DICOM JSON.
+
+        Args:
+            accession: AccessionNumber, 1 to 16 characters, matched as it is.
+            patient_id: PatientID, matched as it is.
+            deadline: ``time.monotonic()`` value.
+
+        Raises:
+            MalformedResourceError: Not DICOM JSON or too much of it, or a value that
+                an archive would take for a pattern or a list.
+            UpstreamError: Any status but 200 and 204, or no answer.
+        """
+        for value in (accession, patient_id):
+            # "*" and "?" would match other patients' studies (PS3.4 C.2.2.2.4).
+            if not value or len(value) > _MAX_KEY or set(value) & set("*?\\,"):
+                raise MalformedResourceError("dicomweb_key")
+        keys = {"AccessionNumber": accession, "PatientID": patient_id}
+        return self._find(f"/studies?{urlencode(keys)}&limit={_MAX_STUDIES}", deadline)
+
+    def _find(self, path: str, deadline: float | None) -> list[dict[str, Any]]:
+        answer = self._get(path, "application/dicom+json", deadline, (200, 204))
+        if answer.status == 204:
+            return []
+        if answer.content_type not in _METADATA_TYPES:
+            raise MalformedResourceError("dicomweb_type")
+        return _datasets(answer.body)
+
+    def _get(
+        self,
+        path: str,
+        accept: str,
+        deadline: float | None,
+        good: tuple[int, ...] = (200,),
+    ) -> Response:
         headers = {**self._headers, "Accept": accept}
         answer = self._door.get(f"{self._base}{path}", headers, deadline)
-        if answer.status != 200:
+        if answer.status not in good:
             raise UpstreamError("dicomweb_status", status=answer.status)
         return answer
 
@@ -122,7 +172,7 @@ def _path(study_uid: str, series_uid: str | None, sop_uid: str | None = None) ->
 
 def _datasets(body: bytes) -> list[dict[str, Any]]:
     """A JSON list of objects (rule 3)."""
-    found = parse_json(body)
+    found = parse_json(body, max_values=MAX_ANSWER_VALUES)
     if not isinstance(found, list) or not all(isinstance(d, dict) for d in found):
         raise MalformedResourceError("dicomweb_json")
     if len(found) > _MAX_INSTANCES:

@@ -6,7 +6,7 @@ on to the guarded one (:class:`.outbound.OutboundDoor`), which does the guarding
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from fhir_adapters.access.outbound import Response
@@ -14,7 +14,7 @@ from fhir_adapters.access.outbound_url import OutboundUrl
 
 
 class Door(Protocol):
-    """The two calls of :class:`.outbound.OutboundDoor` that reading needs."""
+    """The three calls of :class:`.outbound.OutboundDoor` that reading needs."""
 
     def check(self, url: str) -> OutboundUrl:
         """Judge a URL without opening a socket."""
@@ -28,3 +28,14 @@ class Door(Protocol):
         max_bytes: int | None = None,
     ) -> Response:
         """GET a URL; see the guarded door."""
+
+    def post_form(
+        self,
+        url: str,
+        form: Mapping[str, str] | Sequence[tuple[str, str]],
+        headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        *,
+        max_bytes: int | None = None,
+    ) -> Response:
+        """POST a form; see the guarded door."""

@@ -35,6 +35,7 @@ from fhir_adapters.access.gather_types import (
 from fhir_adapters.dicom.decode_process import decode_in_child
 from fhir_adapters.errors import AdapterError
 from fhir_adapters.patient_record import Modality
+from fhir_adapters.resources.elements import resource_type
 
 __all__ = [
     "KEYS",
@@ -79,6 +80,7 @@ class Gather:
         self._changed = threading.Condition()
         self._results: dict[str, StepResult] = {}
         self._bug: BaseException | None = None
+        self._image_started = False
         self._callbacks: list[Callable[[Gather], None]] = []
         self._submit("patient", partial(fetch_patient, context, self._ends_at))
         for step in STEPS[1:-1]:
@@ -149,8 +151,10 @@ class Gather:
         with self._changed:
             self._bug = self._bug or bug
             self._results[step] = result
-            needed = step in _IMAGE_NEEDS
-            start_image = needed and all(s in self._results for s in _IMAGE_NEEDS)
+            start_image = not self._image_started and all(
+                name in self._results for name in self._image_needs()
+            )
+            self._image_started = self._image_started or start_image
             done = self._is_done()
             callbacks, self._callbacks = (
                 (self._callbacks, []) if done else ([], self._callbacks)
@@ -161,9 +165,20 @@ class Gather:
         for callback in callbacks:
             callback(self)
 
+    def _image_needs(self) -> tuple[str, ...]:
+        """Reports count only where FHIR shows no study: they name the accession."""
+        imaging = self._results.get("imaging")
+        if imaging is None or any(
+            resource_type(item.resource) == "ImagingStudy" for item in imaging.received
+        ):
+            return _IMAGE_NEEDS
+        return (*_IMAGE_NEEDS, "reports")
+
     def _start_image(self) -> None:
         patient = self._results["patient"].patient
-        studies = self._results["imaging"].received
+        studies = list(self._results["imaging"].received)
+        if "reports" in self._results:
+            studies += self._results["reports"].received
         if patient is None:
             # Nobody to match the image with; the patient's failure says why.
             self._land("image", StepResult())

@@ -14,7 +14,7 @@ from fhir_adapters.bundle import walk
 from fhir_adapters.errors import AdapterError, MalformedResourceError, UpstreamError
 from fhir_adapters.prefetched import ABSENT_KEY, PrefetchedKey, PrefetchState
 from fhir_adapters.received import Received
-from fhir_adapters.resources.attachment import media_type
+from fhir_adapters.resources.attachment import READABLE, media_type
 from fhir_adapters.resources.elements import child, children, resource_type, text
 from fhir_adapters.resources.patient import read_patient
 
@@ -24,7 +24,6 @@ _SEARCHES = {
     "documents": ("DocumentReference", {"_sort": "-date", "_count": "50"}),
     "imaging": ("ImagingStudy", {"_sort": "-started", "_count": "50"}),
 }
-_TEXT_TYPES = frozenset({"text/plain", "text/html"})
 
 
 def failure_of(step: str, error: AdapterError, *, partial: bool = False) -> Failure:
@@ -196,7 +195,7 @@ def _pointers(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         attachment
         for attachment in attachments
-        if media_type(attachment) in _TEXT_TYPES
+        if media_type(attachment) in READABLE
         and text(attachment, "url")
         and "data" not in attachment
     ]

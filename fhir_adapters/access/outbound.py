@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from urllib.parse import urlencode
@@ -144,7 +144,7 @@ class OutboundDoor:
     def post_form(
         self,
         url: str,
-        form: Mapping[str, str],
+        form: Mapping[str, str] | Sequence[tuple[str, str]],
         headers: Mapping[str, str] | None = None,
         deadline: float | None = None,
         *,
@@ -256,7 +256,8 @@ def _read(answer: httpcore.Response, cap: int) -> Response:
     for raw_name, raw_value in answer.headers:
         name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if 300 <= answer.status < 400:
+    # 304 leads nowhere: it answers If-None-Match and has no body.
+    if 300 <= answer.status < 400 and answer.status != 304:
         raise OutboundRefusedError("redirect")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise OutboundRefusedError("content_encoding")

@@ -60,6 +60,8 @@ def token_fields(answer: Mapping[str, Any], requested: str, now: float) -> Token
         need_patient_banner=answer.get("need_patient_banner") is not False,
         missing_scopes=missing_scopes(scope, requested),
         app_context=optional_text(answer, "appContext"),
+        refresh_token=_refresh_token(answer),
+        style_url=optional_text(answer, "smart_style_url"),
     )
 
 
@@ -97,6 +99,14 @@ def optional_text(fields: Mapping[str, Any], name: str) -> str | None:
 def _is_patient_scope(text: str) -> bool:
     scope = parse_scope(text)
     return scope is not None and scope.level == "patient"
+
+
+def _refresh_token(answer: Mapping[str, Any]) -> str | None:
+    """None when there is none to be had; it is sent in a form, never in a header."""
+    token = optional_text(answer, "refresh_token")
+    if token is not None and len(token) > 8192:
+        raise SmartError("token_malformed", "refresh_token")
+    return token
 
 
 def _id(answer: Mapping[str, Any], name: str) -> str | None:

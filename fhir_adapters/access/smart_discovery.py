@@ -21,6 +21,8 @@ from fhir_adapters.fhir_json import parse_json
 
 DISCOVERY_SECONDS = 300.0
 MAX_DOCUMENT_BYTES = 256 * 1024
+_REQUIRED = ("authorization_endpoint", "token_endpoint")
+_OPTIONAL = ("jwks_uri", "introspection_endpoint", "revocation_endpoint")
 
 
 class Discovery:
@@ -76,9 +78,9 @@ class Discovery:
         if not isinstance(capabilities, list):
             raise SmartError("configuration_malformed")
         endpoints = {}
-        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+        for name in _REQUIRED + _OPTIONAL:
             text = optional_text(document, name)
-            if text is None and name != "jwks_uri":
+            if text is None and name in _REQUIRED:
                 raise SmartError("configuration_malformed", name)
             url = urljoin(f"{issuer}/", text) if text else ""
             if url:

@@ -1,6 +1,6 @@
 """SMART App Launch 2.2 as a client: the seam behind which the OAuth library lives.
 
-Three operations and plain types (:mod:`.smart_types`); Authlib and joserfc never leave
+Seven operations and plain types (:mod:`.smart_types`); Authlib and joserfc never leave
 this module and :mod:`.smart_id_token`. Every request goes through the guarded door. The
 rules, numbered as in the SMART checklist, stand at their checks; the attacks they end:
 
@@ -16,6 +16,8 @@ rules, numbered as in the SMART checklist, stand at their checks; the attacks th
     client = SmartClient(door, [Registration(issuer, client_id, redirect_uri)])
     url, pending = client.begin(issuer, launch, "launch openid fhirUser patient/*.rs")
     tokens = client.complete(pending, request.args)
+    tokens = client.refresh(tokens)
+    client.revoke(tokens)
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ import hmac
 import re
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl
 
 from authlib.common.security import generate_token
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -48,7 +50,9 @@ from fhir_adapters.access.smart_discovery import (
     read_document,
     supported_scopes,
 )
+from fhir_adapters.access.smart_endpoint import post
 from fhir_adapters.access.smart_id_token import IssuerKeys, verify_id_token
+from fhir_adapters.access.smart_session import Introspection, Sessions
 from fhir_adapters.access.smart_types import (
     PENDING_SECONDS,
     Pending,
@@ -88,6 +92,7 @@ class SmartClient:
         for registration in self._registered.values():
             _check_redirect_uri(registration.redirect_uri)
         self._discovery = Discovery(door, clock)
+        self._sessions = Sessions(door, clock)
         self._keys: dict[str, IssuerKeys] = {}
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -189,6 +194,69 @@ class SmartClient:
         answer = self._exchange(configuration, registration, pending, code, deadline)
         return self._token_set(configuration, registration, pending, answer, deadline)
 
+    def begin_by_post(
+        self,
+        issuer: str,
+        launch: str | None,
+        scopes: str,
+        deadline: float | None = None,
+    ) -> tuple[str, dict[str, str], Pending]:
+        """S13: as :meth:`begin`, for a browser that is to POST a form.
+
+        Returns:
+            The form's action, its fields, and what the session must keep.
+
+        Raises:
+            SmartError: As :meth:`begin`; "capability_missing" without authorize-post.
+        """
+        url, pending = self.begin(issuer, launch, scopes, deadline)
+        configuration = self.discover(issuer, deadline)
+        if "authorize-post" not in configuration.capabilities:
+            raise SmartError("capability_missing", "authorize-post")
+        action = configuration.authorization_endpoint
+        sent = parse_url(url).query.removeprefix(parse_url(action).query).lstrip("&")
+        return action, dict(parse_qsl(sent)), pending
+
+    def refresh(self, tokens: TokenSet, deadline: float | None = None) -> TokenSet:
+        """S25: new tokens for the old refresh token, which is spent.
+
+        Several workers must not do this at once: :class:`.smart_vault.TokenVault`.
+
+        Raises:
+            SmartError: "no_refresh_token"; "session_ended" for ``invalid_grant``;
+                "scope_widened", "patient_changed", "token_refused" or the reasons of
+                :func:`.smart_answer.token_fields`.
+            UpstreamError: No answer; whether the token is spent cannot be known.
+        """
+        key, registration = self._registration(tokens.issuer)
+        configuration = self.discover(key, deadline)
+        return self._sessions.refresh(configuration, registration, tokens, deadline)
+
+    def introspect(
+        self, issuer: str, token: str, deadline: float | None = None
+    ) -> Introspection:
+        """S27: what ``issuer`` says of a token that somebody showed us.
+
+        Raises:
+            SmartError: "capability_missing", "introspection_refused" or
+                "introspection_malformed".
+            UpstreamError: No answer.
+        """
+        key, registration = self._registration(issuer)
+        configuration = self.discover(key, deadline)
+        return self._sessions.introspect(configuration, registration, token, deadline)
+
+    def revoke(self, tokens: TokenSet, deadline: float | None = None) -> bool:
+        """S28: end both tokens at the server; False when it offers no revocation.
+
+        Raises:
+            SmartError: "revocation_refused".
+            UpstreamError: No answer.
+        """
+        key, registration = self._registration(tokens.issuer)
+        configuration = self.discover(key, deadline)
+        return self._sessions.revoke(configuration, registration, tokens, deadline)
+
     def _registration(self, issuer: str) -> tuple[str, Registration]:
         """S5: canonical comparison, and no outbound request for a stranger."""
         key = canonical_issuer(issuer)
@@ -229,17 +297,14 @@ class SmartClient:
             "redirect_uri": registration.redirect_uri,
             "code_verifier": pending.code_verifier,
         }
-        headers = {"Accept": "application/json"}
-        if registration.client_secret is None:
-            form["client_id"] = registration.client_id
-        else:
-            headers["Authorization"] = _basic(registration)
-        answer = self._door.post_form(
+        answer = post(
+            self._door,
             configuration.token_endpoint,
             form,
-            headers,
-            deadline,
-            max_bytes=MAX_DOCUMENT_BYTES,
+            configuration=configuration,
+            registration=registration,
+            now=self._clock(),
+            deadline=deadline,
         )
         if answer.status != 200:
             raise SmartError("token_refused")
@@ -271,6 +336,7 @@ class SmartClient:
                 deadline=deadline,
             )
         user = fhir_user_of(claims, configuration.issuer)
+        fields = replace(fields, issuer=configuration.issuer)
         return with_identity(fields, user, claims)
 
     def _issuer_keys(self, configuration: SmartConfiguration) -> IssuerKeys:
@@ -307,10 +373,3 @@ def _check_launch(launch: str | None, scopes: str) -> None:
         raise SmartError("launch_malformed")
     if "launch" not in asked:
         raise SmartError("scope_launch_missing")
-
-
-def _basic(registration: Registration) -> str:
-    """client_secret_basic: both halves url-encoded first (RFC 6749 section 2.3.1)."""
-    secret = registration.client_secret or ""
-    pair = f"{quote_plus(registration.client_id)}:{quote_plus(secret)}"
-    return f"Basic {b64encode(pair.encode('ascii')).decode('ascii')}"

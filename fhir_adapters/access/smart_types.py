@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from fhir_adapters.access.smart_keys import KeyRing
+
 PENDING_SECONDS = 600  # S9: how long a browser may take to come back
 
 
@@ -19,12 +21,14 @@ class Registration:
         client_id: Our client id there.
         redirect_uri: The registered callback, compared exactly by the EHR (S12).
         client_secret: For ``client_secret_basic``; None for a public client.
+        keys: For a signed assertion, which goes before the secret (S16).
     """
 
     issuer: str
     client_id: str
     redirect_uri: str
     client_secret: str | None = field(default=None, repr=False)
+    keys: KeyRing | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class SmartConfiguration:
     token_endpoint: str
     jwks_uri: str
     capabilities: frozenset[str]
+    introspection_endpoint: str = ""
+    revocation_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,9 @@ class TokenSet:
         need_patient_banner: We must show who the patient is (S18).
         missing_scopes: Requested and not granted (S17).
         app_context: What the CDS Hooks link carried, None if nothing.
+        issuer: Canonical FHIR base that the tokens are for.
+        refresh_token: For a new access token; shown by no ``repr``.
+        style_url: Where the EHR describes its look (S18).
     """
 
     access_token: str = field(repr=False)
@@ -87,3 +96,6 @@ class TokenSet:
     need_patient_banner: bool = True
     missing_scopes: tuple[str, ...] = ()
     app_context: str | None = field(default=None, repr=False)
+    issuer: str = ""
+    refresh_token: str | None = field(default=None, repr=False)
+    style_url: str | None = None

@@ -61,6 +61,11 @@ class Child:
             _widen(pipe.fileno())
 
     @property
+    def process_id(self) -> int:
+        """The operating system's number for it."""
+        return self._process.pid
+
+    @property
     def lives(self) -> bool:
         """True until the process has ended."""
         return self._process.poll() is None

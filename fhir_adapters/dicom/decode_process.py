@@ -89,6 +89,11 @@ class DecodePool:
             missing = self.limits.children - len(self._idle)
             self._idle += [Child(self._command) for _ in range(missing)]
 
+    def idle(self) -> tuple[Child, ...]:
+        """The children that wait for a film."""
+        with self._lock:
+            return tuple(self._idle)
+
     def close(self) -> None:
         """End every idle child; those at work end with their file."""
         with self._lock:

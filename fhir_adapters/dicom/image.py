@@ -36,6 +36,7 @@ from pydicom.uid import UID
 from fhir_adapters.dicom import checks, view
 from fhir_adapters.dicom.codestream import announced_size
 from fhir_adapters.dicom.file_meta import FileMeta, read_file_meta
+from fhir_adapters.dicom.histogram import histogram, look_up
 from fhir_adapters.dicom.instance import (
     MAX_FILE_BYTES,
     DecodedInstance,
@@ -45,7 +46,11 @@ from fhir_adapters.dicom.instance import (
 from fhir_adapters.dicom.quality import quality_flags
 from fhir_adapters.dicom.resample import square_pixels
 from fhir_adapters.dicom.tags import TAGS_READ, number, numbers, text
-from fhir_adapters.dicom.transfer_syntax import JPEG_EXTENDED, Decoding, decoding_of
+from fhir_adapters.dicom.transfer_syntax import (
+    Decoding,
+    decoding_of,
+    for_precision,
+)
 from fhir_adapters.dicom.voi import grey_table, padding_mask
 from fhir_adapters.errors import ImageUnreadableError
 from fhir_adapters.patient_record import ChestImage
@@ -54,7 +59,6 @@ __all__ = ["ExpectedInstance", "decode", "load_image"]
 
 # ITU-R BT.601 luma, for the colour that a secondary capture may have.
 _LUMA = (0.299, 0.587, 0.114)
-_PIECE = 1 << 20
 
 # pydicom's messages quote what it read, names and numbers among it, and they would end
 # up in our logs. What it noticed is kept as a flag instead.
@@ -121,6 +125,8 @@ def _decode(
     checks.check_size(dataset, native=not decoding.plugin)
     flags += checks.body_part_flags(dataset)
     flags += checks.exposure_flags(dataset)
+    if decoding.codestream:
+        decoding = _check_codestream(dataset, decoding)
     stored = _stored_values(dataset, meta, decoding)
     transforms = _provenance(dataset, decoding, stored)
     pixels, steps, grey_flags = _grey_pixels(dataset, stored)
@@ -146,8 +152,6 @@ def _stored_values(
     dataset: Dataset, meta: FileMeta, decoding: Decoding
 ) -> NDArray[Any]:
     """Decode the one frame; (H, W) of 8 or 16 bits, colour already turned to grey."""
-    if decoding.codestream:
-        _check_codestream(dataset, meta)
     decoder = get_decoder(UID(meta.transfer_syntax))
     stored, _ = decoder.as_array(dataset, decoding_plugin=decoding.plugin)
     if checks.is_colour(dataset):
@@ -159,18 +163,17 @@ def _stored_values(
     return stored
 
 
-def _check_codestream(dataset: Dataset, meta: FileMeta) -> None:
+def _check_codestream(dataset: Dataset, decoding: Decoding) -> Decoding:
     """The frame must announce the size that the tags promised and we allowed."""
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     announced = announced_size(frame)
     wanted = number(dataset, "Rows", 0), number(dataset, "Columns", 0)
     if (announced.rows, announced.columns) != wanted:
         raise ImageUnreadableError("size_mismatch", "codestream")
-    if meta.transfer_syntax == JPEG_EXTENDED and announced.precision > 8:
-        # Only a GPL decoder reads 12-bit JPEG Extended; said, not worked around.
-        raise ImageUnreadableError("transfer_syntax_not_supported", "12-bit JPEG")
+    chosen = for_precision(decoding, announced.precision)
     if announced.precision > number(dataset, "BitsAllocated", 0):
         raise ImageUnreadableError("bits_not_supported", "codestream")
+    return chosen
 
 
 def _grey_pixels(
@@ -181,7 +184,7 @@ def _grey_pixels(
     index = np.ascontiguousarray(stored).view(unsigned)
     levels = np.arange(256**unsigned.itemsize, dtype=unsigned)
     values = levels.view(stored.dtype).astype(np.float64)
-    counts = _histogram(index.ravel(), levels.size)
+    counts = histogram(index.ravel(), levels.size)
     padded = padding_mask(dataset, values)
     has_padding = bool(counts[padded].any())
     counts[padded] = 0
@@ -191,15 +194,7 @@ def _grey_pixels(
     # Padding is outside the film: black, also where the film was inverted.
     table[padded] = 0.0
     steps = [*greys.transforms, *(["padding-to-black"] if has_padding else [])]
-    return table.take(index), steps, flags
-
-
-def _histogram(index: NDArray[Any], size: int) -> NDArray[np.int64]:
-    """How often each value occurs; in pieces, because bincount copies to 64 bits."""
-    counts = np.zeros(size, dtype=np.int64)
-    for start in range(0, index.size, _PIECE):
-        counts += np.bincount(index[start : start + _PIECE], minlength=size)
-    return counts
+    return look_up(table, index), steps, flags
 
 
 def _square(

@@ -23,6 +23,7 @@ from fhir_adapters.errors import ImageUnreadableError
 
 Levels = NDArray[np.float64]
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.5
+_LARGEST_RESCALE = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,9 @@ def _modality(dataset: Dataset, stored: Levels) -> tuple[Levels, list[str]]:
         return stored, []
     if slope[0] == 0:
         raise ImageUnreadableError("modality_lut_malformed", "slope is zero")
+    if max(abs(slope[0]), abs(intercept[0])) > _LARGEST_RESCALE:
+        # Beyond it the arithmetic of windows ends in infinities, and grey in NaN.
+        raise ImageUnreadableError("modality_lut_malformed", "rescale out of range")
     step = f"rescale slope={slope[0]:g} intercept={intercept[0]:g}"
     return stored * slope[0] + intercept[0], [step]
 

@@ -1,8 +1,9 @@
-"""Attachment -> plain text: text/plain and text/html, everything else has a reason.
+"""Attachment -> plain text: plain, HTML, RTF, PDF, in this order; else a reason.
 
-PDF, RTF and XML are not opened here: their parsers are an attack surface (bombs,
-entities) and a scan has no text layer. They are skipped with a reason, so that the
-card can say that a document exists which nobody here has read.
+RTF is read in one bounded pass, a PDF in a limited child process. Other types are not
+opened (XML would bring entities and what they expand to): they are skipped with a
+reason, so that the card can say that a document exists which nobody here has read. So
+is text that says it is in a language the site's policy does not name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import unicodedata
 from fhir_adapters.errors import ValueRejectedError
 from fhir_adapters.policy import AdapterPolicy
 from fhir_adapters.resources.elements import Json, number, text
+from fhir_adapters.resources.pdf_text import PdfTexts
+from fhir_adapters.resources.rtf import rtf_text
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 _CHARSETS = {
@@ -28,7 +31,19 @@ _CHARSETS = {
     "latin1": "latin-1",
     "windows-1252": "cp1252",
 }
-_READABLE = ("text/plain", "text/html")
+PLAIN, HTML, RTF, PDF = range(4)
+READABLE = {
+    "text/plain": PLAIN,
+    "text/html": HTML,
+    "application/xhtml+xml": HTML,
+    "text/rtf": RTF,
+    "application/rtf": RTF,
+    "text/richtext": RTF,
+    "application/x-rtf": RTF,
+    "application/pdf": PDF,
+    "application/x-pdf": PDF,
+}
+"""Media types that are read, with their place in the order of trust."""
 _BLOCKS = frozenset(
     "address article br dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre section table "
     "td th tr ul".split()
@@ -102,40 +117,65 @@ def media_type(attachment: Json) -> str:
 
 
 def readable_first(attachments: list[Json]) -> list[Json]:
-    """Attachments in the order to try: plain text, then HTML, then the rest."""
-
-    def rank(attachment: Json) -> int:
-        kind = media_type(attachment)
-        return _READABLE.index(kind) if kind in _READABLE else len(_READABLE)
-
-    return sorted(attachments, key=rank)
+    """Attachments in the order to try: plain text, HTML, RTF, PDF, then the rest."""
+    return sorted(
+        attachments, key=lambda item: READABLE.get(media_type(item), len(READABLE))
+    )
 
 
-def attachment_text(attachment: Json, policy: AdapterPolicy) -> str:
+def attachment_text(
+    attachment: Json, policy: AdapterPolicy, pdfs: PdfTexts | None = None
+) -> str:
     """Decode the text of one attachment.
 
+    Args:
+        attachment: The Attachment with its data inline.
+        policy: Caps and languages.
+        pdfs: The PDF allowance of the record; by default one for this text alone.
+
     Raises:
-        ValueRejectedError: ``content_type``, ``attachment_not_fetched`` (only a URL),
-            ``attachment_too_large``, ``attachment_corrupt`` or ``no_text``.
+        ValueRejectedError: ``content_type``, ``language``, ``attachment_not_fetched``
+            (only a URL), ``attachment_too_large``, ``attachment_corrupt``,
+            ``no_text``, or a reason of :class:`PdfTexts`.
     """
-    kind = media_type(attachment)
-    if kind not in _READABLE:
+    kind = READABLE.get(media_type(attachment))
+    if kind is None:
         raise ValueRejectedError("content_type")
+    check_language(attachment, policy)
     data = attachment.get("data")
     if not isinstance(data, str):
         reason = "attachment_not_fetched" if text(attachment, "url") else "no_text"
         raise ValueRejectedError(reason)
     if len(data) > policy.max_attachment_bytes * 4 // 3 + 4:
         raise ValueRejectedError("attachment_too_large")
-    decoded = _decode(data, attachment)
-    found = clean_text(strip_html(decoded) if kind == "text/html" else decoded)
+    raw = _raw(data, attachment)
+    if kind == PDF:
+        decoded = (pdfs or PdfTexts(policy)).read(raw)[0]
+    elif kind == RTF:
+        decoded = rtf_text(raw)
+    else:
+        decoded = _decode(raw, attachment)
+        decoded = strip_html(decoded) if kind == HTML else decoded
+    found = clean_text(decoded)
     if not found:
         raise ValueRejectedError("no_text")
     return found
 
 
-def _decode(data: str, attachment: Json) -> str:
-    """base64 and charset, checked against the hash and size that came with it."""
+def check_language(node: Json, policy: AdapterPolicy) -> None:
+    """Refuse text that says it is in a language the policy does not name (BCP 47).
+
+    Raises:
+        ValueRejectedError: ``language``. A model of English reads German words as
+            noise, and noise must not count as a note that is present.
+    """
+    primary = text(node, "language").replace("_", "-").split("-", 1)[0].lower()
+    if primary and policy.languages and primary not in policy.languages:
+        raise ValueRejectedError("language")
+
+
+def _raw(data: str, attachment: Json) -> bytes:
+    """base64, checked against the hash and size that came with it."""
     try:
         raw = base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -147,6 +187,11 @@ def _decode(data: str, attachment: Json) -> str:
         raise ValueRejectedError("attachment_corrupt", "hash")
     if size is not None and size != len(raw):
         raise ValueRejectedError("attachment_corrupt", "size")
+    return raw
+
+
+def _decode(raw: bytes, attachment: Json) -> str:
+    """Bytes in the charset that the content type names, UTF-8 where it names none."""
     match = _CHARSET.search(text(attachment, "contentType"))
     charset = _CHARSETS.get(match.group(1).lower()) if match else "utf-8"
     if charset is None:

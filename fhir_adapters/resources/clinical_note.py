@@ -24,6 +24,7 @@ from fhir_adapters.resources.elements import (
 )
 from fhir_adapters.resources.imaging_study import ImagingStudySummary, accessions
 from fhir_adapters.resources.moment import Moment, check_cutoff, parse_moment
+from fhir_adapters.resources.pdf_text import PdfTexts
 
 # LOINC document types of US Core's clinical notes.
 _KINDS = {
@@ -57,6 +58,7 @@ def read_document(
     *,
     cutoff: datetime,
     policy: AdapterPolicy,
+    pdfs: PdfTexts | None = None,
 ) -> ClinicalNote:
     """Read one DocumentReference whose subject is already known to be the patient.
 
@@ -74,7 +76,7 @@ def read_document(
     if resource.get("modifierExtension"):
         raise ValueRejectedError("modifier_extension")
     attachments = [child(item, "attachment") for item in children(resource, "content")]
-    body, reason = first_text(attachments, policy)
+    body, reason = first_text(attachments, policy, pdfs)
     if not body:
         raise ValueRejectedError(reason)
     written = _written(resource, attachments, policy)

@@ -1,6 +1,7 @@
 """DiagnosticReport -> note: the text of a report, and which image it is about.
 
-The text is taken from ``presentedForm`` (plain, then HTML), else from ``conclusion``.
+The text is taken from ``presentedForm`` (plain, HTML, RTF, PDF), else from
+``conclusion``.
 Which report speaks about which image matters more than its words: the report of the
 image being scored states the answer (label leakage), see :func:`is_report_of`.
 """
@@ -14,6 +15,7 @@ from fhir_adapters.patient_record import ClinicalNote, Provenance
 from fhir_adapters.policy import AdapterPolicy
 from fhir_adapters.resources.attachment import (
     attachment_text,
+    check_language,
     clean_text,
     readable_first,
 )
@@ -33,6 +35,7 @@ from fhir_adapters.resources.moment import (
     effective_moment,
     parse_moment,
 )
+from fhir_adapters.resources.pdf_text import PdfTexts
 from fhir_adapters.resources.sections import find_sections
 
 RADIOLOGY_CATEGORIES = frozenset({"LP29684-5", "RAD"})
@@ -76,6 +79,7 @@ def read_report(
     *,
     cutoff: datetime,
     policy: AdapterPolicy,
+    pdfs: PdfTexts | None = None,
 ) -> ClinicalNote:
     """Read the text of one report whose subject is already known to be the patient.
 
@@ -92,7 +96,7 @@ def read_report(
         raise ValueRejectedError("unknown_status" if status else "missing_status")
     if resource.get("modifierExtension"):
         raise ValueRejectedError("modifier_extension")
-    body = _report_text(resource, policy)
+    body = _report_text(resource, policy, pdfs)
     written = _written(resource, policy)
     check_cutoff(written, cutoff, policy)
     return make_note(
@@ -127,25 +131,28 @@ def make_note(
     )
 
 
-def first_text(attachments: list[Json], policy: AdapterPolicy) -> tuple[str, str]:
+def first_text(
+    attachments: list[Json], policy: AdapterPolicy, pdfs: PdfTexts | None
+) -> tuple[str, str]:
     """The text of the first readable attachment, else the first reason why none."""
     first_reason = ""
     for attachment in readable_first(attachments):
         try:
-            return attachment_text(attachment, policy), ""
+            return attachment_text(attachment, policy, pdfs), ""
         except ValueRejectedError as error:
             first_reason = first_reason or error.reason
     return "", first_reason or "no_text"
 
 
-def _report_text(resource: Json, policy: AdapterPolicy) -> str:
-    found, reason = first_text(children(resource, "presentedForm"), policy)
+def _report_text(resource: Json, policy: AdapterPolicy, pdfs: PdfTexts | None) -> str:
+    found, reason = first_text(children(resource, "presentedForm"), policy, pdfs)
     if found:
         return found
     raw = resource.get("conclusion")
     conclusion = clean_text(raw) if isinstance(raw, str) else ""
     if not conclusion:
         raise ValueRejectedError(reason)
+    check_language(resource, policy)
     return conclusion
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from fhir_adapters.errors import MalformedResourceError
 
@@ -49,28 +51,34 @@ def text(node: object, key: str) -> str:
 def number(node: object, key: str) -> Decimal | None:
     """The finite JSON number below ``key``; a boolean or a string is none."""
     value = node.get(key) if isinstance(node, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+    if isinstance(value, Decimal):
+        return value if value.is_finite() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, int) and value.bit_length() > 128:
-        return None  # str() of a huge integer is refused by the interpreter itself
-    exact = value if isinstance(value, Decimal) else Decimal(str(value))
+    if isinstance(value, int):
+        # str() of a huge integer is refused by the interpreter itself.
+        return Decimal(value) if value.bit_length() <= 128 else None
+    exact = Decimal(str(value))
     return exact if exact.is_finite() else None
 
 
-def concept_codings(concept: object) -> Iterator[tuple[str, str]]:
+def concept_codings(concept: object) -> list[tuple[str, str]]:
     """(system, code) of each coding of a CodeableConcept."""
-    for coding in children(concept, "coding"):
-        code = text(coding, "code")
-        if code:
-            yield text(coding, "system"), code
+    return [
+        (text(coding, "system"), code)
+        for coding in children(concept, "coding")
+        if (code := text(coding, "code"))
+    ]
 
 
 def codings(node: object, key: str) -> list[tuple[str, str]]:
     """(system, code) below ``key``, be it one CodeableConcept or a list of them."""
-    found = list(concept_codings(child(node, key)))
-    for concept in children(node, key):
-        found.extend(concept_codings(concept))
-    return found
+    value = node.get(key) if isinstance(node, dict) else None
+    if isinstance(value, dict):
+        return concept_codings(value)
+    if not isinstance(value, list):
+        return []
+    return [coding for item in children(node, key) for coding in concept_codings(item)]
 
 
 def codes(node: object, key: str) -> frozenset[str]:
@@ -87,7 +95,11 @@ def references(node: object, key: str) -> list[str]:
 
 def resource_type(resource: object) -> str:
     """The resource type if it looks like one, else an empty string."""
-    name = text(resource, "resourceType")
+    return _type_name(text(resource, "resourceType"))
+
+
+@lru_cache(maxsize=256)
+def _type_name(name: str) -> str:
     return name if _TYPE.fullmatch(name) else ""
 
 
@@ -132,22 +144,42 @@ def canonical_sha256(resource: object) -> str:
     Raises:
         MalformedResourceError: Nested too deep, or no JSON at all.
     """
+    try:
+        canonical = orjson.dumps(resource, _decimal_text, orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError):
+        return hashlib.sha256(_exact_canonical(resource)).hexdigest()
+    # Fewer brackets than levels allowed cannot be too deep. A null may have been NaN,
+    # which the exact way refuses.
+    few = canonical.count(b"{") + canonical.count(b"[") <= _MAX_DEPTH
+    if b"null" in canonical or not (few or not _too_deep(resource)):
+        canonical = _exact_canonical(resource)
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _exact_canonical(resource: object) -> bytes:
+    """As the fast encoder writes it, with what that one refuses: huge integers.
+
+    Raises:
+        MalformedResourceError: As for :func:`canonical_sha256`.
+    """
     if _too_deep(resource):
         raise MalformedResourceError("too_deep")
     try:
-        canonical = json.dumps(
-            resource,
-            sort_keys=True,
-            separators=(",", ":"),
-            allow_nan=False,
-            default=_decimal_text,
-        )
+        return _EXACT.encode(resource).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError) as error:
         raise MalformedResourceError("not_json") from error
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _decimal_text(value: object) -> str:
     if not isinstance(value, Decimal):
         raise TypeError("not JSON")
     return str(value)
+
+
+_EXACT = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    allow_nan=False,
+    ensure_ascii=False,
+    default=_decimal_text,
+)

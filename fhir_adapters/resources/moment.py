@@ -50,12 +50,12 @@ def parse_moment(value: str, policy: AdapterPolicy) -> Moment:
         ValueRejectedError: ``malformed_timestamp``, ``imprecise_timestamp`` (a year or
             a month) or ``no_time_zone``.
     """
-    if _PARTIAL.fullmatch(value):
-        raise ValueRejectedError("imprecise_timestamp")
-    if _DATE.fullmatch(value):
-        return _end_of_day(value, policy)
     match = _DATE_TIME.fullmatch(value)
     if match is None:
+        if _PARTIAL.fullmatch(value):
+            raise ValueRejectedError("imprecise_timestamp")
+        if _DATE.fullmatch(value):
+            return _end_of_day(value, policy)
         raise ValueRejectedError("malformed_timestamp")
     day, clock, fraction, zone = match.groups()
     try:
@@ -91,9 +91,11 @@ def effective_moment(resource: object, policy: AdapterPolicy) -> Moment:
     Raises:
         ValueRejectedError: As parse_moment, or ``no_timestamp``.
     """
+    at = text(resource, "effectiveDateTime")
+    if at:
+        return parse_moment(at, policy)
     period = child(resource, "effectivePeriod")
     for value in (
-        text(resource, "effectiveDateTime"),
         text(resource, "effectiveInstant"),
         text(period, "end"),
         text(period, "start"),
@@ -122,7 +124,7 @@ def check_cutoff(moment: Moment, cutoff: datetime, policy: AdapterPolicy) -> Non
         ValueRejectedError: ``after_cutoff``, or ``future_timestamp`` when it lies
             further ahead than clocks differ.
     """
-    if moment.at - cutoff > policy.future_tolerance:
-        raise ValueRejectedError("future_timestamp")
-    if moment.at > cutoff:
-        raise ValueRejectedError("after_cutoff")
+    if moment.at <= cutoff:
+        return
+    far = moment.at - cutoff > policy.future_tolerance
+    raise ValueRejectedError("future_timestamp" if far else "after_cutoff")

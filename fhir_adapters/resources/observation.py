@@ -14,8 +14,7 @@ Rules this module enforces (FHIR R4 Observation, and the harm each one stops):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -35,7 +34,6 @@ from fhir_adapters.resources.elements import (
     children,
     codings,
     number,
-    reference_to,
     text,
 )
 from fhir_adapters.resources.moment import Moment, check_cutoff, effective_moment
@@ -67,6 +65,10 @@ class ObservationReading:
     skipped: Skip | None = None
 
 
+# Path below the Observation, the node there, its (system, code) pairs.
+_Node = tuple[str, Json, list[tuple[str, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Site:
     """Everything that the values of one Observation share."""
@@ -91,16 +93,17 @@ def read_observation(
         cutoff: Aware time; nothing measured later is used.
         policy: Site policy.
     """
-    reference = reference_to(resource)
+    reference = provenance.reference
+    nodes = _measured_nodes(resource)
     try:
-        site = _site(resource, provenance, cutoff, policy)
+        site = _site(resource, nodes, provenance, cutoff, policy)
     except ValueRejectedError as error:
         return ObservationReading(skipped=Skip(reference, error.reason, error.detail))
     values: list[CodedValue] = []
     refused: list[Skip] = []
-    for path, node in _measured_nodes(resource):
+    for path, node, coded in nodes:
         try:
-            values.append(_coded_value(node, site))
+            values.append(_coded_value(node, coded, site))
         except ValueRejectedError as error:
             refused.append(Skip(reference + path, error.reason, error.detail))
     if values:
@@ -112,14 +115,18 @@ def read_observation(
 
 
 def _site(
-    resource: Json, provenance: Provenance, cutoff: datetime, policy: AdapterPolicy
+    resource: Json,
+    nodes: list[_Node],
+    provenance: Provenance,
+    cutoff: datetime,
+    policy: AdapterPolicy,
 ) -> _Site:
     """Check what concerns the Observation as a whole.
 
     Unmapped codes are told apart first, so that the reason of a skip says whether the
     evidence was of a kind that Trivium could have used at all.
     """
-    _check_mapped(resource)
+    _check_mapped(nodes)
     status = text(resource, "status")
     if status in _REFUSED:
         raise ValueRejectedError(_REFUSED[status])
@@ -134,17 +141,18 @@ def _site(
     return _Site(moment, provenance, (*_STATUS_FLAGS[status], *moment.flags))
 
 
-def _measured_nodes(resource: Json) -> Iterator[tuple[str, Json]]:
-    """The Observation itself and its components, with their path below it."""
-    yield "", resource
+def _measured_nodes(resource: Json) -> list[_Node]:
+    """The Observation itself and its components: path below it, node, codings."""
+    found: list[_Node] = [("", resource, codings(resource, "code"))]
     for place, component in enumerate(children(resource, "component")):
-        yield f"#component.{place}", component
+        found.append((f"#component.{place}", component, codings(component, "code")))
+    return found
 
 
-def _check_mapped(resource: Json) -> None:
+def _check_mapped(nodes: list[_Node]) -> None:
     """Raise ``unmapped_code`` when neither it nor a component is in the table."""
-    for _, node in _measured_nodes(resource):
-        for system, code in codings(node, "code"):
+    for _, _, coded in nodes:
+        for system, code in coded:
             if measurement_code(system, code):
                 return
             if system == LOINC and code in CODE_ONLY:
@@ -152,18 +160,19 @@ def _check_mapped(resource: Json) -> None:
     raise ValueRejectedError("unmapped_code")
 
 
-def _code_of(node: Json) -> str:
+def _code_of(node: Json, coded: list[tuple[str, str]]) -> str:
     """The one measurement that the codings of a node mean.
 
     Raises:
         ValueRejectedError: ``unmapped_code``, ``conflicting_codes`` or, for the head
             of a panel, ``no_value``.
     """
-    coded = codings(node, "code")
-    found = {measurement_code(system, code) for system, code in coded} - {None}
-    for exact, general in PREFERRED:
-        if exact in found:
-            found.discard(general)
+    found = {measurement_code(system, code) for system, code in coded}
+    found.discard(None)
+    if len(found) > 1:
+        for exact, general in PREFERRED:
+            if exact in found:
+                found.discard(general)
     if len(found) > 1:
         raise ValueRejectedError("conflicting_codes")
     for loinc in found:
@@ -176,49 +185,52 @@ def _code_of(node: Json) -> str:
     raise ValueRejectedError("unmapped_code")
 
 
-def _coded_value(node: Json, site: _Site) -> CodedValue:
-    loinc = _code_of(node)
+def _coded_value(node: Json, coded: list[tuple[str, str]], site: _Site) -> CodedValue:
+    loinc = _code_of(node, coded)
     if node.get("modifierExtension"):
         raise ValueRejectedError("modifier_extension")
-    if not value_key(node) and node.get("hasMember"):
+    if node.get("hasMember") and not value_key(node):
         raise ValueRejectedError("no_value", "values are in its members")
     measured = read_value(node, loinc)
     value, unit_flags = to_canonical(loinc, measured.value, measured.unit)
     row = MEASUREMENTS[loinc]
     low, high = _reference_range(node, loinc, measured)
     interpretation, interpretation_flags = _interpretation(node)
-    found = CodedValue(
-        loinc=loinc,
-        name=row.name,
-        value=value,
-        unit=row.unit,
-        measured_at=site.moment.at,
-        provenance=site.provenance,
-        comparator=measured.comparator,
-        interpretation=interpretation,
-        reference_low=low,
-        reference_high=high,
-        source_value=str(measured.value),
-        source_unit=measured.unit,
-    )
+    comparator = _comparator(loinc, measured)
+    censored = () if comparator is None else ("censored",)
     flags = (*site.flags, *measured.flags, *unit_flags, *interpretation_flags)
-    return _censored(replace(found, flags=flags), loinc, measured)
+    return CodedValue(
+        loinc,
+        row.name,
+        value,
+        row.unit,
+        site.moment.at,
+        site.provenance,
+        comparator,
+        interpretation,
+        low,
+        high,
+        str(measured.value),
+        measured.unit,
+        (*flags, *censored),
+    )
 
 
-def _censored(found: CodedValue, loinc: str, measured: Measured) -> CodedValue:
-    """Mark a bound; a falling conversion (nmol/L to pH) turns its direction around."""
-    if measured.comparator is None:
-        return found
-    conversion = conversion_of(loinc, measured.unit)
+def _comparator(loinc: str, measured: Measured) -> str | None:
+    """The sign of a bound; a falling conversion (nmol/L to pH) turns it around."""
     comparator = measured.comparator
+    if comparator is None:
+        return None
+    conversion = conversion_of(loinc, measured.unit)
     if conversion is not None and conversion.formula == "hydrogen_ion":
-        comparator = comparator.translate(str.maketrans("<>", "><"))
-    return replace(found, comparator=comparator, flags=(*found.flags, "censored"))
+        return comparator.translate(str.maketrans("<>", "><"))
+    return comparator
 
 
 def _interpretation(node: Json) -> tuple[str | None, tuple[str, ...]]:
     """LL, L, N, H or HH as the laboratory said it; contradictions are left out."""
-    said = {code for _, code in codings(node, "interpretation")} & _INTERPRETATIONS
+    coded = codings(node, "interpretation")
+    said = {code for _, code in coded if code in _INTERPRETATIONS}
     if len(said) > 1:
         return None, ("interpretation-conflict",)
     return next(iter(said), None), ()
@@ -233,9 +245,11 @@ def _reference_range(
     therapeutic) is not this patient's normal range, and is left out.
     """
     for reference_range in children(node, "referenceRange"):
-        kinds = {code for _, code in codings(reference_range, "type")}
-        other = [reference_range.get(key) for key in ("appliesTo", "age")]
-        if other != [None, None] or not kinds <= {"normal"}:
+        if reference_range.get("appliesTo") is not None:
+            continue
+        if reference_range.get("age") is not None:
+            continue
+        if any(kind != "normal" for _, kind in codings(reference_range, "type")):
             continue
         low = _bound(child(reference_range, "low"), loinc, measured)
         high = _bound(child(reference_range, "high"), loinc, measured)
@@ -248,9 +262,11 @@ def _reference_range(
 def _bound(quantity: Json, loinc: str, measured: Measured) -> Decimal | None:
     """One bound; without a unit of its own it is in the unit of the value."""
     value = number(quantity, "value")
+    if value is None:
+        return None
     unit = text(quantity, "code") or text(quantity, "unit") or measured.unit
     conversion = conversion_of(loinc, unit)
-    if value is None or (conversion is None and unit):
+    if conversion is None and unit:
         return None
     try:
         return convert(conversion, value) if conversion else value

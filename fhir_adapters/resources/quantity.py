@@ -43,15 +43,15 @@ def value_key(node: Json) -> str:
     Raises:
         ValueRejectedError: ``several_values``; choosing one would be a guess.
     """
-    keys = [key for key in node if _is_value(key) and node[key] is not None]
+    keys = [
+        key
+        for key in node
+        # "value" alone and "valueset" are not elements of value[x].
+        if key.startswith("value") and key[5:6].isupper() and node[key] is not None
+    ]
     if len(keys) > 1:
         raise ValueRejectedError("several_values")
     return keys[0] if keys else ""
-
-
-def _is_value(key: object) -> bool:
-    # "valueQuantity" is one; "value" alone and "valueset" are not elements of value[x].
-    return isinstance(key, str) and key.startswith("value") and key[5:6].isupper()
 
 
 def read_value(node: Json, loinc: str) -> Measured:
@@ -97,7 +97,10 @@ def _unit(quantity: Json, loinc: str) -> str:
             ten to a thousand hangs on which.
     """
     code, spelled = text(quantity, "code"), text(quantity, "unit")
-    by_code, by_text = conversion_of(loinc, code), conversion_of(loinc, spelled)
+    by_code = conversion_of(loinc, code)
+    if by_code is not None and code == spelled:
+        return code
+    by_text = conversion_of(loinc, spelled)
     if by_code and by_text and by_code != by_text:
         raise UnknownUnitError("unit_conflict", f"for {loinc}")
     if by_code is not None:

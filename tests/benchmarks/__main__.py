@@ -27,7 +27,9 @@ BARS = frozenset(
         "audit.verify_cpu_ratio",
         "audit.cpu_per_record_ratio",
         "queue.filesystem_round_trip_ms",
+        "dicom.load_ratio",
         "hook.web_memory_has_torch",
+        "fhir.bundle_ratio",
     }
 )
 

@@ -60,3 +60,23 @@ def test_good_and_failed_calls_are_recorded(ehr: Ehr) -> None:
         assert doors.door_for(tenant) is doors.door_for(tenant)
     finally:
         doors.close()
+
+
+def test_a_search_by_post_is_recorded_like_one_by_get(ehr: Ehr) -> None:
+    (tenant,) = parse_tenants({"tenants": [ehr.tenant(post_search=True)]})
+    assert tenant.post_search
+    doors = TenantDoors((tenant,), 2.0)
+    door = RecordingDoor(doors.door_for(tenant), ehr.fhir, ())
+    end, form = time.monotonic() + 2, [("patient", "p1"), ("_count", "2")]
+    try:
+        # This server knows no POST: the answer is its own, the record is ours.
+        status = door.post_form(f"{ehr.fhir}/Observation/_search", form, {}, end).status
+        assert status == 501
+        with pytest.raises(OutboundRefusedError):
+            door.post_form("https://evil.example/x/_search", form, {}, end)
+        first, second = door.accesses()
+        assert (first.kind, first.reference) == (EventType.FHIR_SEARCH, "Observation")
+        assert (first.query, first.status) == ("patient=p1&_count=2", 501)
+        assert second.reason == "origin_not_allowed"
+    finally:
+        doors.close()

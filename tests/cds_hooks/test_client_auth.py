@@ -148,6 +148,7 @@ ATTACKS: list[tuple[str, Callable[[Ehr], str], str]] = [
 ]
 
 
+@pytest.mark.ssrf("X6", "X23", "X24", "X27")
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [(attack, reason) for _, attack, reason in ATTACKS],
@@ -177,6 +178,7 @@ def test_a_missing_token_is_refused(door: Door, header: str | None) -> None:
     assert caught.value.reason == "no_token"
 
 
+@pytest.mark.ssrf("X6")
 def test_an_unlisted_key_set_is_never_fetched(door: Door) -> None:
     token = door.ehr.token(URL, header={"jku": f"{door.ehr.base}/other.json"})
     with pytest.raises(UnauthenticatedError) as caught:
@@ -200,6 +202,7 @@ def test_optional_parts_may_be_left_out_or_added(door: Door) -> None:
     assert door.ehr.count("/jwks.json") == 1
 
 
+@pytest.mark.ssrf("X26")
 def test_a_second_use_of_one_token_is_refused(door: Door) -> None:
     token = door.ehr.token(URL)
     door.call(token)

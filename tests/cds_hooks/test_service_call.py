@@ -129,6 +129,8 @@ def test_a_paged_prefetch_is_continued_on_the_ehrs_own_server(
     assert len(service.worker.records[-1].history) == 4
 
 
+@pytest.mark.smart("S33")
+@pytest.mark.ssrf("X10")
 def test_a_next_link_elsewhere_is_not_followed(service: Service) -> None:
     evil = bundle([observation("obs-1", "8310-5", "38.4", "Cel")])
     evil["link"] = [{"relation": "next", "url": f"{service.ehr.base}/other?x=1"}]
@@ -161,6 +163,7 @@ def test_a_patient_that_the_server_does_not_give_ends_in_412(
     assert service.post(service.body()).status_code == 412
 
 
+@pytest.mark.ssrf("X32")
 def test_somebody_elses_patient_from_the_server_ends_in_412(service: Service) -> None:
     service.ehr.resources["Patient"] = [{**patient(), "id": "other"}]
     assert service.post(service.body()).status_code == 412
@@ -265,6 +268,7 @@ def test_unknown_fields_and_extensions_are_accepted(shared: Service) -> None:
     assert shared.post(body).status_code == 200
 
 
+@pytest.mark.ssrf("X2")
 def test_a_server_of_somebody_else_is_refused_and_not_called(service: Service) -> None:
     for url in (f"{service.ehr.base}/other", "http://169.254.169.254/fhir"):
         response = service.post(service.body(fhirServer=url))
@@ -303,6 +307,7 @@ def test_a_call_without_a_token_gets_an_empty_401(service: Service) -> None:
     assert event.evidence["reason"] == "no_token"
 
 
+@pytest.mark.ssrf("X26")
 def test_a_replayed_call_gets_401(service: Service) -> None:
     token = service.ehr.token(SERVICE_URL)
     assert service.post(service.body(), token=token).status_code == 200
@@ -561,6 +566,8 @@ def test_when_too_many_are_gathered_the_card_says_so(
     assert "links" not in card
 
 
+@pytest.mark.smart("S26")
+@pytest.mark.ssrf("X30")
 def test_no_token_and_no_name_is_written_anywhere(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -588,6 +595,7 @@ def test_the_web_process_never_loads_torch() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.ssrf("X32")
 def test_results_that_changed_places_are_shown_on_nobodys_card(
     service: Service, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cds_hooks.app import create_app
 from cds_hooks.errors import SettingsError
 from cds_hooks.settings import WebSettings
+from fhir_adapters.access.smart_keys import new_key
 from tests.cds_hooks.ehr import Ehr
 from tests.cds_hooks.service import web_settings
 
@@ -191,3 +192,18 @@ def test_what_the_process_cannot_open_stops_it(
     (good.checkpoint / "MODEL_CARD.md").unlink()
     with pytest.raises(SettingsError, match="MODEL_CARD"):
         create_app(good)
+
+
+def test_the_keys_of_the_smart_client_are_read_from_a_private_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert WebSettings.from_environment(environment).smart_keys is None
+    path = tmp_path / "smart.json"
+    path.write_text(json.dumps({"keys": [new_key("ES384", "ours")]}))
+    path.chmod(0o600)
+    environment["TRIVIUM_SMART_KEYS_FILE"] = str(path)
+    ring = WebSettings.from_environment(environment).smart_keys
+    assert ring is not None and ring.kids == ("ours",)
+    path.chmod(0o644)
+    with pytest.raises(SettingsError, match="TRIVIUM_SMART_KEYS_FILE"):
+        WebSettings.from_environment(environment)

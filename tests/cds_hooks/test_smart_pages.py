@@ -80,6 +80,7 @@ def test_a_model_that_failed_says_why_in_words(service: Service) -> None:
     assert "out of memory" in answer.text and not refreshes(answer)
 
 
+@pytest.mark.smart("S5")
 def test_a_flood_of_smart_refusals_becomes_counted_records(service: Service) -> None:
     for number in range(40):
         statuses = [

@@ -19,6 +19,7 @@ def store(tmp_path: Path) -> SessionStore:
     return SessionStore(tmp_path / "sessions.sqlite3", KEY)
 
 
+@pytest.mark.smart("S26")
 def test_a_session_is_found_by_its_handle_only(store: SessionStore) -> None:
     handle = store.put(CONTENT, 60)
     assert store.get(handle) == CONTENT
@@ -26,6 +27,8 @@ def test_a_session_is_found_by_its_handle_only(store: SessionStore) -> None:
     assert store.get("") is None
 
 
+@pytest.mark.smart("S9")
+@pytest.mark.ssrf("X22")
 def test_a_launch_in_progress_is_taken_once(store: SessionStore) -> None:
     handle = store.put(CONTENT, 60)
     assert store.take(handle) == CONTENT
@@ -43,6 +46,7 @@ def test_an_expired_session_is_gone_and_cleared(
         assert db.execute("SELECT count(*) FROM sealed").fetchone() == (1,)
 
 
+@pytest.mark.smart("S26")
 def test_the_file_tells_nothing_and_another_key_opens_nothing(
     store: SessionStore, tmp_path: Path
 ) -> None:
@@ -55,6 +59,8 @@ def test_the_file_tells_nothing_and_another_key_opens_nothing(
     assert other.get(handle) is None
 
 
+@pytest.mark.smart("S26")
+@pytest.mark.ssrf("X32")
 def test_a_row_moved_to_another_handle_does_not_open(
     store: SessionStore, tmp_path: Path
 ) -> None:

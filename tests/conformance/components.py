@@ -53,11 +53,15 @@ def read_table(path: Path = TABLE) -> list[Component]:
 
 @dataclass(eq=False)  # pytest keeps its plugins in sets
 class Recorder:
-    """A pytest plugin: keeps the marked tests, and how each of them ended."""
+    """A pytest plugin: keeps the marked tests, and how each of them ended.
+
+    ``kinds`` are the names of the marks that it looks for.
+    """
 
     marks: dict[str, set[str]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    kinds: tuple[str, ...] = ("component",)
 
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
@@ -65,7 +69,12 @@ class Recorder:
         """Keep only marked tests, before any of them runs."""
         kept, left = [], []
         for item in items:
-            ids = {str(a) for m in item.iter_markers("component") for a in m.args}
+            ids = {
+                str(a)
+                for kind in self.kinds
+                for m in item.iter_markers(kind)
+                for a in m.args
+            }
             if ids:
                 self.marks[item.nodeid] = ids
             (kept if ids else left).append(item)
@@ -117,9 +126,11 @@ def proved(table: Sequence[Component], recorder: Recorder) -> dict[str, Any]:
     }
 
 
-def run(paths: Sequence[str], root: Path = ROOT) -> Recorder:
+def run(
+    paths: Sequence[str], root: Path = ROOT, kinds: tuple[str, ...] = ("component",)
+) -> Recorder:
     """Run the marked tests below ``paths``; pytest's own output goes to stderr."""
-    recorder = Recorder()
+    recorder = Recorder(kinds=kinds)
     arguments = [f"--rootdir={root}", "-q", "-p", "no:cacheprovider", *paths]
     kept, sys.stdout = sys.stdout, sys.stderr
     try:
@@ -154,7 +165,7 @@ def page(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in report["components"]:
-        names = "<br>".join(_named(tests) for tests in _by_module(row[PASSED]))
+        names = "<br>".join(named(tests) for tests in by_module(row[PASSED]))
         state = "yes" if row["proved"] else "**no**"
         lines.append(
             f"| {row['id']} | {row['name']} | {row['works']} | {state} | {names} |"
@@ -163,7 +174,7 @@ def page(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Not proved: {failing}.", ""])
 
 
-def _by_module(tests: Sequence[str]) -> list[tuple[str, list[str]]]:
+def by_module(tests: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Names of test functions by their file; the cases of one are one name."""
     found: dict[str, dict[str, None]] = {}
     for test in tests:
@@ -172,7 +183,8 @@ def _by_module(tests: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(module, list(names)) for module, names in found.items()]
 
 
-def _named(tests: tuple[str, list[str]]) -> str:
+def named(tests: tuple[str, list[str]]) -> str:
+    """One file and its tests, as words."""
     module, names = tests
     said = ", ".join(name.removeprefix("test_").replace("_", " ") for name in names)
     return f"`{module.removeprefix('tests/')}`: {said}"

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import struct
+import tempfile
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -36,7 +49,19 @@ LOSSLESS = {
     "explicit": ExplicitVRLittleEndian,
     "jpeg-2000": JPEG2000Lossless,
     "jpeg-ls": JPEGLSLossless,
+    "jpeg-lossless": JPEGLossless,
+    "jpeg-lossless-sv1": JPEGLosslessSV1,
+    "htj2k": HTJ2KLossless,
+    "htj2k-rpcl": HTJ2KLosslessRPCL,
     "rle": RLELossless,
+}
+# :func:`film` as OpenJPH encodes it: no other part of the tests can write HTJ2K.
+_HTJ2K = Path(__file__).with_name("htj2k_films.json")
+_GDCM = {
+    JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
+    JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    JPEGBaseline8Bit: gdcm.TransferSyntax.JPEGBaselineProcess1,
+    JPEGExtended12Bit: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
 }
 
 
@@ -97,11 +122,52 @@ def in_syntax(syntax: str, ds: Dataset | None = None) -> bytes:
     """The film in one of :data:`LOSSLESS`."""
     ds = dataset() if ds is None else ds
     uid = LOSSLESS[syntax]
+    if uid in (HTJ2KLossless, HTJ2KLosslessRPCL):
+        if ds.PixelData != film().tobytes():
+            raise ValueError("HTJ2K is at hand for film() alone")
+        return encapsulated(ds, uid, htj2k("lossless"))
+    if uid in _GDCM:
+        return by_gdcm(ds, uid)
     if uid.is_encapsulated:
-        ds.compress(uid, generate_instance_uid=False)
+        # Named, because GDCM's RLE encoder aborts the process on noise.
+        plugin = "pyjpegls" if uid == JPEGLSLossless else "pylibjpeg"
+        ds.compress(uid, encoding_plugin=plugin, generate_instance_uid=False)
     else:
         ds.file_meta.TransferSyntaxUID = uid
     return file_bytes(ds)
+
+
+def htj2k(name: str) -> bytes:
+    """The film "lossless" or "lossy" as HTJ2K, or "lossy_decoded" by its encoder."""
+    packed = base64.b64decode(json.loads(_HTJ2K.read_text())[name])
+    return zlib.decompress(packed) if name == "lossy_decoded" else packed
+
+
+def htj2k_lossy() -> bytes:
+    """The film in lossy HTJ2K."""
+    return encapsulated(dataset(), HTJ2K, htj2k("lossy"))
+
+
+def by_gdcm(ds: Dataset, uid: str) -> bytes:
+    """The film in a syntax that GDCM writes and pydicom does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "film.dcm")
+        Path(path).write_bytes(file_bytes(ds))
+        reader = gdcm.ImageReader()
+        reader.SetFileName(path)
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(_GDCM[uid]))
+        if not reader.Read():
+            raise ValueError("gdcm cannot read the film")
+        change.SetInput(reader.GetImage())
+        if not change.Change():
+            raise ValueError("gdcm cannot encode the film")
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(path)
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.Write()
+        return file_bytes(dcmread(path))
 
 
 def encapsulated(ds: Dataset, uid: str, codestream: bytes) -> bytes:

@@ -96,7 +96,7 @@ def test_evidence_behind_an_unknown_unit_is_unreadable():
     record = build(observation("4548-4"), report(presentedForm=None))
     assert state(record, Modality.VALUES) == ("absent", "none_usable")
     assert state(record, Modality.TEXT) == ("absent", "none_usable")
-    record = build(report(presentedForm=[attachment("x", "application/pdf")]))
+    record = build(report(presentedForm=[attachment("x", "application/xml")]))
     assert state(record, Modality.TEXT) == ("unreadable", "content_type")
 
 

@@ -34,6 +34,7 @@ def test_what_is_no_json_is_refused(data):
     assert raised.value.reason == "not_json"
 
 
+@pytest.mark.ssrf("X37")
 def test_nesting_is_counted_before_parsing():
     assert parse_json(b"[" * 64 + b"]" * 64)
     with pytest.raises(ResourceTooLargeError):
@@ -66,3 +67,13 @@ def test_every_error_has_a_reason_and_crosses_a_process_border():
         assert str(again) == "some_code: detail"
     timed_out = errors.UpstreamTimeoutError(status=504)
     assert pickle.loads(pickle.dumps(timed_out)).status == 504
+
+
+@pytest.mark.ssrf("X40")
+@pytest.mark.parametrize("data", [b"[{},{},{}]", b"[1,2,3,4,5,6,7,8,9,10,11,12,13,14]"])
+def test_an_answer_of_too_many_values_is_refused_before_parsing(data):
+    with pytest.raises(ResourceTooLargeError) as raised:
+        parse_json(data, max_values=3)
+    assert raised.value.reason == "too_many_values"
+    assert parse_json(b"[{},{}]", max_values=3) == [{}, {}]
+    assert len(parse_json(data)) in (3, 14)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import fhir_adapters
 from fhir_adapters.__main__ import main
 from fhir_adapters.errors import ResourceTooLargeError
 from fhir_adapters.folder import read_folder
@@ -20,14 +21,9 @@ from tests.fhir_adapters.fhir_samples import (
     observation,
     patient,
 )
+from tests.services import data_folder
 
-
-@pytest.fixture
-def data_folder() -> Path:
-    value = os.environ.get("TRIVIUM_DATA")
-    if not value:
-        pytest.skip("TRIVIUM_DATA is not set: real FHIR folders are not read")
-    return Path(value)
+TABLES = Path(fhir_adapters.__file__).parent
 
 
 def plain(resource):
@@ -110,11 +106,70 @@ def test_a_bomb_stops_at_the_cap(tmp_path):
         read_folder(tmp_path, progress=False, max_file_bytes=1000)
 
 
+# An Observation may be skipped for these reasons and no other in the two folders; each
+# says something about the Observation that the independent reading below can see.
+SEEN_BY_EYE = {"data_absent", "duplicate", "implausible_value", "unmapped_code"}
+
+
 @pytest.mark.parametrize("name", ["synthea-r4", "mimic-iv-fhir-demo"])
-def test_real_folders_add_up_and_use_what_is_mapped(data_folder, capsys, name):
-    assert main([str(data_folder / name), "--json"]) == 0
+def test_real_folders_agree_with_an_independent_reading_of_the_files(capsys, name):
+    """Counts from the raw files with nothing of the adapters but the two tables."""
+    folder = data_folder(name)
+    table = {
+        line.split("|")[0]
+        for line in (TABLES / "loinc_ucum.csv").read_text().splitlines()
+    }
+    local = {
+        tuple(line.split("|")[:2])
+        for line in (TABLES / "site_codes.csv").read_text().splitlines()
+    }
+    counted = Counter(count_by_eye(folder, table, local))
+    assert main([str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["used"] + sum(found["skipped"].values()) == found["observations"]
-    mapped = found["observations"] - found["skipped"]["unmapped_code"]
-    assert found["used"] >= 0.9 * mapped
-    assert len(found["records"]) == found["patients"]
+    skipped = found["skipped"]
+    assert found["observations"] == sum(counted.values())
+    assert found["used"] + sum(skipped.values()) == found["observations"]
+    assert found["used"] > 0 and skipped.keys() <= SEEN_BY_EYE
+    assert skipped["unmapped_code"] == counted["unmapped"]
+    assert skipped.get("data_absent", 0) == counted["absent"]
+    # What has a known code and a value is used, or is out of range, or stands twice.
+    rest = found["used"] + skipped["duplicate"] + skipped.get("implausible_value", 0)
+    assert rest == counted["valued"]
+    assert found["used"] >= 0.9 * (found["observations"] - counted["unmapped"])
+    assert len(found["records"]) == found["patients"] == counted_patients(folder)
+
+
+def count_by_eye(folder, table, local):
+    """``unmapped``, ``absent`` or ``valued`` for each Observation of the files."""
+    for resource in raw_resources(folder):
+        if resource["resourceType"] != "Observation":
+            continue
+        nodes = [resource, *resource.get("component", [])]
+        known = [node for node in nodes if mapped(node, table, local)]
+        if not known:
+            yield "unmapped"
+        elif any("valueQuantity" in node for node in nodes):
+            yield "valued"
+        else:
+            yield "absent"
+
+
+def mapped(node, table, local):
+    return any(
+        (coding["system"] == "http://loinc.org" and coding["code"] in table)
+        or (coding["system"], coding["code"]) in local
+        for coding in node["code"].get("coding", [])
+    )
+
+
+def raw_resources(folder):
+    for path in sorted(folder.glob("*.gz")):
+        with gzip.open(path, "rt") as stream:
+            if path.name.endswith(".ndjson.gz"):
+                yield from map(json.loads, stream)
+            else:
+                yield from (entry["resource"] for entry in json.load(stream)["entry"])
+
+
+def counted_patients(folder):
+    return sum(r["resourceType"] == "Patient" for r in raw_resources(folder))

@@ -9,8 +9,10 @@ import time
 import pytest
 
 from fhir_adapters.errors import ValueRejectedError
+from fhir_adapters.notes import notes_and_skips
 from fhir_adapters.patient_record import Provenance
 from fhir_adapters.policy import AdapterPolicy
+from fhir_adapters.received import Received
 from fhir_adapters.resources.attachment import (
     attachment_text,
     clean_text,
@@ -29,6 +31,13 @@ from tests.fhir_adapters.fhir_samples import (
     loinc,
     report,
 )
+from tests.fhir_adapters.pdf_samples import text_pdf
+
+
+def binary(raw, content_type="application/pdf"):
+    data = base64.b64encode(raw).decode()
+    return {"contentType": content_type, "data": data}
+
 
 SOURCE = Provenance("DiagnosticReport/r1", "fhir", "0" * 64)
 POLICY = AdapterPolicy()
@@ -55,7 +64,7 @@ def text_reason(made, policy=POLICY):
 
 def test_plain_text_comes_before_html_and_html_before_the_conclusion():
     forms = [
-        attachment("%PDF", "application/pdf"),
+        attachment("<x/>", "application/xml"),
         attachment("<p>from html</p>", "text/html"),
         attachment("from text"),
     ]
@@ -66,6 +75,74 @@ def test_plain_text_comes_before_html_and_html_before_the_conclusion():
     assert reason(report(presentedForm=forms[:1])) == "content_type"
     assert reason(report(presentedForm=None)) == "no_text"
     assert reason(report(presentedForm=None, conclusion=["x"])) == "no_text"
+
+
+def test_rtf_comes_after_html_and_a_pdf_last():
+    rtf = attachment(r"{\rtf1 from rtf}", "text/richtext; charset=us-ascii")
+    forms = [binary(text_pdf("from pdf")), rtf, attachment("<p>x", "text/html")]
+    patience = {"pdf_seconds": 60.0}
+    assert note(report(presentedForm=forms)).text == "x"
+    assert note(report(presentedForm=forms[:2])).text == "from rtf"
+    assert note(report(presentedForm=forms[:1]), **patience).text == "from pdf"
+    # A form that gives nothing makes way for the next, down to the conclusion.
+    broken = [attachment("x", "text/rtf"), binary(b"%PDF-1.4 cut")]
+    made = report(presentedForm=broken, conclusion="from conclusion")
+    assert note(made, **patience).text == "from conclusion"
+    del made["conclusion"]
+    assert reason(made, **patience) == "attachment_corrupt"
+
+
+def test_a_record_opens_so_many_pdfs_and_no_more():
+    forms = [binary(text_pdf(f"page {n}")) for n in range(3)]
+    documents = [
+        (Received(document(id=f"d{n}", content=[{"attachment": form}]), "fhir"), source)
+        for n, form in enumerate(forms)
+        for source in [Provenance(f"DocumentReference/d{n}", "fhir", "0" * 64)]
+    ]
+    policy = AdapterPolicy(pdf_documents=2, pdf_seconds=60.0)
+    notes, skips = notes_and_skips([], documents, [], [], cutoff=CUTOFF, policy=policy)
+    assert {n.text for n in notes} == {"page 0", "page 1"}
+    assert [(s.reference, s.reason) for s in skips] == [
+        ("DocumentReference/d2", "pdf_limit")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "languages", "read"),
+    [
+        ("en-GB", {"en"}, True),
+        ("EN_us", {"en"}, True),
+        ("de", {"en"}, False),
+        ("de-CH", {"en", "de"}, True),
+        ("de", set(), True),
+        (None, {"en"}, True),
+        ("", {"en"}, True),
+    ],
+)
+def test_text_in_a_language_nobody_reads_is_no_note(said, languages, read):
+    policy = {"languages": frozenset(languages)}
+    by_form = report(presentedForm=[attachment("Lunge frei.", language=said)])
+    by_resource = report(presentedForm=None, conclusion="x", language=said)
+    for made in (by_form, by_resource):
+        if read:
+            assert note(made, **policy).text
+        else:
+            assert reason(made, **policy) == "language"
+
+
+def test_a_translation_that_can_be_read_is_taken():
+    forms = [attachment("Lunge frei.", language="de"), attachment("Clear lungs.")]
+    assert note(report(presentedForm=forms)).text == "Clear lungs."
+
+
+def test_xhtml_is_reduced_and_xml_is_never_parsed():
+    made = attachment("<div xmlns='x'>seen</div>", "application/xhtml+xml")
+    assert attachment_text(made, POLICY) == "seen"
+    bomb = "<!DOCTYPE a [<!ENTITY b 'x'>]><a>&b;</a>"
+    assert text_reason(attachment(bomb, "application/xml")) == "content_type"
+    assert text_reason(attachment(bomb, "text/xml")) == "content_type"
+    # Called HTML, its entity stays a name: nothing is ever expanded.
+    assert "x'" not in attachment_text(attachment(bomb, "text/html"), POLICY)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +306,8 @@ def test_an_attachment_is_checked_against_its_size_and_hash():
         ({"contentType": "text/plain", "data": "/w=="}, "attachment_corrupt"),
         ({"contentType": "text/plain", "data": "ICAg"}, "no_text"),
         ({"contentType": "text/plain; charset=utf-7", "data": "YQ=="}, "content_type"),
-        ({"contentType": "text/rtf", "data": "YQ=="}, "content_type"),
+        ({"contentType": "text/rtf", "data": "YQ=="}, "attachment_corrupt"),
+        ({"contentType": "application/pdf", "data": "YQ=="}, "pdf_unreadable"),
         ({"contentType": "application/xml", "data": "YQ=="}, "content_type"),
         ({"data": "YQ=="}, "content_type"),
         ({}, "content_type"),

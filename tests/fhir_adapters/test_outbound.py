@@ -127,6 +127,7 @@ LOOK_ALIKES = [
 ]
 
 
+@pytest.mark.ssrf("X12", "X13", "X20")
 @pytest.mark.parametrize("url", LOOK_ALIKES)
 def test_look_alike_urls_are_refused_without_a_lookup(url: str) -> None:
     with OutboundDoor(OutboundPolicy(frozenset({EHR})), resolver=no_lookup) as door:
@@ -154,6 +155,7 @@ def test_url_shows_no_query_in_repr() -> None:
     assert url.target == "/fhir/Patient?identifier=x|12345"
 
 
+@pytest.mark.ssrf("X12", "X19")
 @pytest.mark.parametrize(
     "origin, loopback, reason",
     [
@@ -207,6 +209,7 @@ FORBIDDEN = [
 ]
 
 
+@pytest.mark.ssrf("X14")
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_name_that_resolves_inside_is_refused(address: str) -> None:
     # The second address is public: one bad answer spoils the name (DNS rebinding).
@@ -217,6 +220,7 @@ def test_name_that_resolves_inside_is_refused(address: str) -> None:
     assert refused.value.reason == "address_forbidden"
 
 
+@pytest.mark.ssrf("X18")
 @pytest.mark.parametrize(
     "address, allowed",
     [
@@ -245,6 +249,7 @@ def test_private_host_stays_inside_its_listed_networks(
             door.get(f"{EHR}/fhir")
 
 
+@pytest.mark.ssrf("X19")
 def test_loopback_policy_does_not_open_loopback_to_other_names() -> None:
     policy = OutboundPolicy(frozenset({EHR, "http://localhost:1"}), loopback=True)
     with OutboundDoor(policy, resolver=lambda *_: ["127.0.0.1"]) as door:
@@ -252,6 +257,7 @@ def test_loopback_policy_does_not_open_loopback_to_other_names() -> None:
             door.get(f"{EHR}/fhir")
 
 
+@pytest.mark.ssrf("X19")
 def test_localhost_that_resolves_elsewhere_is_refused() -> None:
     policy = OutboundPolicy(frozenset({"http://localhost:1"}), loopback=True)
     with OutboundDoor(policy, resolver=lambda *_: ["9.9.9.9"]) as door:
@@ -308,6 +314,7 @@ def test_system_resolver_knows_localhost() -> None:
     assert set(system_resolver("localhost", 80)) <= {"127.0.0.1", "::1"}
 
 
+@pytest.mark.ssrf("X15")
 def test_name_is_resolved_once_for_a_kept_connection() -> None:
     lookups: list[str] = []
 
@@ -369,6 +376,7 @@ def test_post_form_sends_the_form_once() -> None:
     assert server.requests[0][2]["Content-Type"] == "application/x-www-form-urlencoded"
 
 
+@pytest.mark.ssrf("X28")
 @pytest.mark.parametrize(
     "headers, reason",
     [
@@ -408,6 +416,8 @@ def test_environment_proxies_and_cookies_are_ignored(
 # --- what comes back ------------------------------------------------------------------
 
 
+@pytest.mark.smart("S33")
+@pytest.mark.ssrf("X16")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_refused(status: int) -> None:
     def elsewhere(handler: Handler) -> None:
@@ -420,6 +430,7 @@ def test_redirects_are_refused(status: int) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.ssrf("X35")
 def test_compressed_answer_is_refused_before_it_is_read() -> None:
     bomb = gzip.compress(bytes(20_000_000))
 
@@ -432,6 +443,7 @@ def test_compressed_answer_is_refused_before_it_is_read() -> None:
     assert refused.value.reason == "content_encoding"
 
 
+@pytest.mark.ssrf("X17")
 def test_announced_size_over_the_cap_is_refused() -> None:
     def huge(handler: Handler) -> None:
         handler.reply(b"x" * 100, Content_Length="999999999")
@@ -442,6 +454,7 @@ def test_announced_size_over_the_cap_is_refused() -> None:
     assert refused.value.reason == "answer_too_large"
 
 
+@pytest.mark.ssrf("X17")
 def test_chunked_flood_stops_at_the_cap() -> None:
     sent: list[int] = []
 
@@ -496,6 +509,7 @@ def endless_continue(handler: Handler) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.ssrf("X17", "X38")
 @pytest.mark.parametrize("answer", [drip_body, drip_head, silence, endless_continue])
 def test_one_deadline_holds_for_the_whole_exchange(answer: object) -> None:
     with serving(answer) as server, door_to(server) as door:  # type: ignore[arg-type]
@@ -506,6 +520,7 @@ def test_one_deadline_holds_for_the_whole_exchange(answer: object) -> None:
     assert late.value.reason == "upstream_timeout"
 
 
+@pytest.mark.ssrf("X17")
 def test_policy_seconds_hold_without_a_deadline() -> None:
     with serving(silence) as server, door_to(server, max_seconds=0.2) as door:
         started = time.monotonic()
@@ -694,6 +709,7 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
     return context, str(path)
 
 
+@pytest.mark.ssrf("X15")
 @pytest.mark.parametrize(
     "name, trusted, works",
     [

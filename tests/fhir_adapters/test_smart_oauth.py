@@ -100,6 +100,7 @@ def site() -> Iterator[Site]:
 # --- the way it should go
 
 
+@pytest.mark.smart("S1", "S16", "S17", "S18", "S19", "S21")
 @pytest.mark.parametrize(
     "key, algorithm", [(EC, "ES384"), (RSA, "RS256"), (RSA, "RS384")]
 )
@@ -132,6 +133,7 @@ def test_ehr_launch_gives_token_and_context(
     ]
 
 
+@pytest.mark.smart("S6", "S7", "S9", "S10", "S11", "S12")
 def test_s6_s7_s9_s10_s11_what_the_browser_carries(site: Site) -> None:
     url, pending = site.client.begin(site.ehr.issuer, "xyz/+=~", SCOPES)
     assert url.startswith(f"{site.ehr.origin}/authorize?")
@@ -151,6 +153,7 @@ def test_s6_s7_s9_s10_s11_what_the_browser_carries(site: Site) -> None:
     )
 
 
+@pytest.mark.smart("S8")
 def test_s8_standalone_launch_sends_no_launch_parameter(site: Site) -> None:
     url, _ = site.client.begin(site.ehr.issuer, None, "launch/patient patient/*.rs")
     assert "launch=" not in urlsplit(url).query
@@ -159,6 +162,7 @@ def test_s8_standalone_launch_sends_no_launch_parameter(site: Site) -> None:
     assert refused.value.reason == "scope_launch_missing"
 
 
+@pytest.mark.smart("S16", "S12")
 def test_s16_public_client_sends_its_id_and_no_secret(site: Site) -> None:
     site.client.complete(*site.launch())
     (sent,) = site.ehr.exchanges
@@ -166,6 +170,7 @@ def test_s16_public_client_sends_its_id_and_no_secret(site: Site) -> None:
     assert sent["redirect_uri"] == CALLBACK
 
 
+@pytest.mark.smart("S16")
 def test_s16_confidential_client_uses_basic_with_encoded_halves(site: Site) -> None:
     site.client = site.made(client_id="tri:vium", client_secret="p@ss:w%rd")
     site.ehr.client_id = "tri:vium"
@@ -182,6 +187,8 @@ def test_pending_survives_a_session_as_plain_values(site: Site) -> None:
     assert site.client.complete(kept, params).patient == "p1"
 
 
+@pytest.mark.smart("S26")
+@pytest.mark.ssrf("X28")
 def test_no_secret_shows_in_repr(site: Site) -> None:
     pending, params = site.launch()
     tokens = site.client.complete(pending, params)
@@ -200,6 +207,7 @@ def test_without_openid_no_keys_are_fetched(site: Site) -> None:
 # --- discovery and issuer
 
 
+@pytest.mark.smart("S1")
 def test_s1_configuration_is_kept_for_a_bounded_time(site: Site) -> None:
     for _ in range(3):
         site.client.discover(site.ehr.issuer)
@@ -209,11 +217,13 @@ def test_s1_configuration_is_kept_for_a_bounded_time(site: Site) -> None:
     assert len(site.server.requests) == 2
 
 
+@pytest.mark.smart("S2")
 def test_s2_relative_endpoint_is_resolved_against_the_base(site: Site) -> None:
     found = site.client.discover(site.ehr.issuer)
     assert found.token_endpoint == f"{site.ehr.origin}/token"
 
 
+@pytest.mark.smart("S3")
 @pytest.mark.parametrize(
     "methods", [None, [], ["plain"], ["plain", "S256"], "S256", ["s256"]]
 )
@@ -224,6 +234,7 @@ def test_s3_without_s256_alone_there_is_no_launch(site: Site, methods: Any) -> N
     assert refused.value.reason == "pkce_not_supported"
 
 
+@pytest.mark.smart("S4")
 @pytest.mark.parametrize(
     "capabilities, launch, wanted",
     [
@@ -242,6 +253,7 @@ def test_s4_capability_before_its_use(
     assert refused.value.reason == wanted
 
 
+@pytest.mark.smart("S4", "S24")
 def test_s4_version_1_server_is_asked_in_version_1(site: Site) -> None:
     site.ehr.configuration = {"capabilities": ["launch-ehr", "permission-v1"]}
     pending, params = site.launch("launch patient/Patient.r patient/Observation.rs")
@@ -249,6 +261,8 @@ def test_s4_version_1_server_is_asked_in_version_1(site: Site) -> None:
     assert site.client.complete(pending, params).missing_scopes == ()
 
 
+@pytest.mark.smart("S5")
+@pytest.mark.ssrf("X1", "X20")
 @pytest.mark.parametrize(
     "issuer",
     [
@@ -270,12 +284,14 @@ def test_s5_unregistered_issuer_opens_no_socket(site: Site, issuer: str) -> None
     assert site.server.requests == [] and site.server.connections == 0
 
 
+@pytest.mark.smart("S5")
 def test_s5_issuer_is_compared_in_canonical_form(site: Site) -> None:
     spelled = site.ehr.issuer.replace("http:", "HTTP:") + "/"
     _, pending = site.client.begin(spelled, "l", SCOPES)
     assert pending.issuer == site.ehr.issuer
 
 
+@pytest.mark.smart("S6")
 @pytest.mark.parametrize("launch", ["", "a b", "a\r\nb", "\u00e9", "x" * 3000])
 def test_s6_launch_that_could_not_be_a_parameter(site: Site, launch: str) -> None:
     with pytest.raises(SmartError) as refused:
@@ -283,12 +299,15 @@ def test_s6_launch_that_could_not_be_a_parameter(site: Site, launch: str) -> Non
     assert refused.value.reason == "launch_malformed"
 
 
+@pytest.mark.smart("S6")
 def test_s6_ehr_launch_needs_the_launch_scope(site: Site) -> None:
     with pytest.raises(SmartError) as refused:
         site.client.begin(site.ehr.issuer, "l", "openid patient/*.rs")
     assert refused.value.reason == "scope_launch_missing"
 
 
+@pytest.mark.smart("S12")
+@pytest.mark.ssrf("X21")
 @pytest.mark.parametrize(
     "uri, allowed",
     [
@@ -308,6 +327,8 @@ def test_s12_redirect_uri_is_https_or_loopback(
         site.made(redirect_uri=uri)
 
 
+@pytest.mark.smart("S2")
+@pytest.mark.ssrf("X5", "X7", "X8")
 @pytest.mark.parametrize(
     "name", ["token_endpoint", "jwks_uri", "authorization_endpoint"]
 )
@@ -328,6 +349,7 @@ def test_endpoints_stay_inside_the_policy(site: Site, name: str, url: str) -> No
     assert len(site.server.requests) == 1
 
 
+@pytest.mark.smart("S1")
 @pytest.mark.parametrize(
     "change, status, reason",
     [
@@ -347,6 +369,7 @@ def test_broken_configuration_is_a_typed_error(
     assert refused.value.reason == reason
 
 
+@pytest.mark.smart("S1")
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{", b'{"a": NaN}', b"\xff"])
 def test_configuration_that_is_no_json_object(site: Site, body: bytes) -> None:
     site.server.answer = lambda handler: handler.reply(body)
@@ -364,6 +387,8 @@ def test_discovery_keeps_the_deadline(site: Site) -> None:
 # --- callback
 
 
+@pytest.mark.smart("S14")
+@pytest.mark.ssrf("X22")
 @pytest.mark.parametrize("state", ["", "wrong", "\u00e9", None])
 def test_s14_wrong_or_missing_state_exchanges_nothing(
     site: Site, state: str | None
@@ -377,12 +402,14 @@ def test_s14_wrong_or_missing_state_exchanges_nothing(
     assert site.ehr.exchanges == []
 
 
+@pytest.mark.smart("S14")
 def test_s14_empty_pending_state_never_matches(site: Site) -> None:
     pending, params = site.launch()
     pending = replace(pending, state="")
     assert site.refusal(pending, {**params, "state": ""}) == "state_mismatch"
 
 
+@pytest.mark.smart("S9", "S14")
 def test_s14_state_is_used_once(site: Site) -> None:
     pending, params = site.launch()
     site.client.complete(pending, params)
@@ -390,6 +417,7 @@ def test_s14_state_is_used_once(site: Site) -> None:
     assert len(site.ehr.exchanges) == 1
 
 
+@pytest.mark.smart("S9", "S14")
 def test_s14_state_is_used_once_among_threads(site: Site) -> None:
     pending, params = site.launch()
     outcomes: list[str] = []
@@ -409,6 +437,7 @@ def test_s14_state_is_used_once_among_threads(site: Site) -> None:
     assert sorted(outcomes) == ["done"] + ["state_reused"] * 5
 
 
+@pytest.mark.smart("S9")
 @pytest.mark.parametrize("seconds", [601, -60])
 def test_s9_state_lives_ten_minutes(site: Site, seconds: float) -> None:
     launch = site.launch()
@@ -432,6 +461,7 @@ def test_full_store_of_states_lets_nobody_in(site: Site) -> None:
     assert site.refusal() == "too_many_launches"
 
 
+@pytest.mark.smart("S15")
 def test_s15_error_parameter_is_not_repeated(site: Site) -> None:
     pending, params = site.launch()
     hostile = {
@@ -454,6 +484,7 @@ def test_callback_without_a_code(site: Site, code: str | None) -> None:
     assert site.refusal(pending, params) == "code_missing"
 
 
+@pytest.mark.smart("S16", "S10")
 def test_s16_code_of_another_launch_is_refused_by_pkce(site: Site) -> None:
     stolen = site.launch()[1]["code"]
     pending, params = site.launch()
@@ -461,6 +492,7 @@ def test_s16_code_of_another_launch_is_refused_by_pkce(site: Site) -> None:
     assert len(site.ehr.exchanges) == 1
 
 
+@pytest.mark.smart("S17", "S18")
 @pytest.mark.parametrize(
     "answer, reason",
     [
@@ -487,6 +519,7 @@ def test_s17_s18_token_answers_that_are_not_good_enough(
     assert site.refusal() == reason
 
 
+@pytest.mark.smart("S17")
 @pytest.mark.parametrize(
     "stated, seconds", [(None, 300), ("3600", 3600), (60, 60), (10**9, 86400)]
 )
@@ -498,17 +531,20 @@ def test_s17_lifetime_is_as_stated_and_bounded(
     assert seconds - 5 < tokens.expires_at - time.time() <= seconds
 
 
+@pytest.mark.smart("S17")
 def test_s17_scopes_that_were_not_granted_are_named(site: Site) -> None:
     site.ehr.answer = {"scope": "launch openid patient/Patient.r"}
     tokens = site.client.complete(*site.launch())
     assert tokens.missing_scopes == ("fhirUser", "patient/Observation.rs")
 
 
+@pytest.mark.smart("S17")
 def test_s17_absent_scope_means_as_requested(site: Site) -> None:
     site.ehr.answer = {"scope": None}
     assert site.client.complete(*site.launch()).scope == SCOPES
 
 
+@pytest.mark.smart("S18")
 def test_s18_banner_is_needed_unless_said_otherwise(site: Site) -> None:
     site.ehr.answer = {"need_patient_banner": "false"}
     assert site.client.complete(*site.launch()).need_patient_banner is True
@@ -523,6 +559,8 @@ def test_token_endpoint_that_answers_no_json(site: Site) -> None:
 # --- id_token
 
 
+@pytest.mark.smart("S20", "S21")
+@pytest.mark.ssrf("X27")
 @pytest.mark.parametrize(
     "claims, reason",
     [
@@ -553,6 +591,7 @@ def test_s20_s21_claims_that_do_not_hold(
     assert site.refusal() == reason
 
 
+@pytest.mark.smart("S20")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -566,6 +605,7 @@ def test_s20_claims_that_hold(site: Site, claims: dict[str, Any]) -> None:
     assert site.client.complete(*site.launch()).id_token_claims["sub"] == "u1"
 
 
+@pytest.mark.smart("S20")
 @pytest.mark.parametrize("seconds, good", [(-50, True), (-70, False)])
 def test_s20_clock_skew_is_sixty_seconds(site: Site, seconds: int, good: bool) -> None:
     site.ehr.claims = {"exp": int(time.time()) + seconds}
@@ -575,6 +615,7 @@ def test_s20_clock_skew_is_sixty_seconds(site: Site, seconds: int, good: bool) -
         assert site.refusal() == "id_token_expired"
 
 
+@pytest.mark.smart("S20")
 def test_s20_issuer_of_the_configuration_counts(site: Site) -> None:
     site.ehr.configuration = {"issuer": "https://login.example"}
     assert site.refusal() == "id_token_issuer"
@@ -582,18 +623,23 @@ def test_s20_issuer_of_the_configuration_counts(site: Site) -> None:
     assert site.client.complete(*site.launch()).patient == "p1"
 
 
+@pytest.mark.smart("S21")
 def test_s21_absolute_user_on_the_issuer(site: Site) -> None:
     user = f"{site.ehr.issuer}/PractitionerRole/7"
     site.ehr.claims = {"fhirUser": user}
     assert site.client.complete(*site.launch()).fhir_user == user
 
 
+@pytest.mark.smart("S19")
+@pytest.mark.ssrf("X23")
 def test_s19_alg_none_is_refused(site: Site) -> None:
     site.ehr.sign = unsigned
     assert site.refusal() == "id_token_algorithm"
     assert "/jwks.json" not in site.paths()
 
 
+@pytest.mark.smart("S19")
+@pytest.mark.ssrf("X23")
 def test_s19_public_key_as_hmac_secret_is_refused(site: Site) -> None:
     def confused(header: dict[str, Any], claims: dict[str, Any]) -> str:
         signed = f"{b64({'alg': 'HS256', 'kid': 'rsa-1'})}.{b64(claims)}"
@@ -606,11 +652,14 @@ def test_s19_public_key_as_hmac_secret_is_refused(site: Site) -> None:
     assert site.refusal() == "id_token_algorithm"
 
 
+@pytest.mark.smart("S19")
 def test_s19_signature_of_a_stranger_with_a_known_kid(site: Site) -> None:
     site.ehr.key = STRANGER
     assert site.refusal() == "id_token_signature"
 
 
+@pytest.mark.smart("S19")
+@pytest.mark.ssrf("X24")
 def test_s19_keys_that_the_token_brings_along_are_ignored(site: Site) -> None:
     site.ehr.key = STRANGER
     site.ehr.header = {"jwk": public(STRANGER), "jku": f"{site.ehr.origin}/evil.json"}
@@ -618,6 +667,7 @@ def test_s19_keys_that_the_token_brings_along_are_ignored(site: Site) -> None:
     assert "/evil.json" not in site.paths()
 
 
+@pytest.mark.smart("S19")
 def test_s19_token_changed_after_signing(site: Site) -> None:
     def tampered(header: dict[str, Any], claims: dict[str, Any]) -> str:
         site.ehr.sign = None
@@ -645,12 +695,15 @@ def test_id_token_that_is_no_token(site: Site, token: str) -> None:
     assert site.refusal() == "id_token_malformed"
 
 
+@pytest.mark.smart("S19")
+@pytest.mark.ssrf("X23")
 @pytest.mark.parametrize("header", [{}, {"alg": None}, {"alg": 7}, {"alg": "EdDSA"}])
 def test_id_token_with_another_algorithm(site: Site, header: dict[str, Any]) -> None:
     site.ehr.answer = {"id_token": f"{b64(header)}.{b64({})}.x"}
     assert site.refusal() == "id_token_algorithm"
 
 
+@pytest.mark.smart("S22")
 def test_s22_token_without_kid_tries_all_keys_of_the_type(site: Site) -> None:
     other = ECKey.generate_key("P-384", {"kid": "ec-0"})
     site.ehr.keys = [public(RSA), public(other), public(EC)]
@@ -658,6 +711,7 @@ def test_s22_token_without_kid_tries_all_keys_of_the_type(site: Site) -> None:
     assert site.client.complete(*site.launch()).patient == "p1"
 
 
+@pytest.mark.smart("S22")
 def test_s22_key_without_kid_may_have_signed(site: Site) -> None:
     bare = public(EC)
     del bare["kid"]
@@ -665,6 +719,7 @@ def test_s22_key_without_kid_may_have_signed(site: Site) -> None:
     assert site.client.complete(*site.launch()).patient == "p1"
 
 
+@pytest.mark.smart("S22")
 def test_s22_unknown_kid_fetches_keys_again_at_most_once_a_minute(site: Site) -> None:
     site.client.complete(*site.launch())
     rotated = ECKey.generate_key("P-384", {"kid": "ec-2"})
@@ -715,6 +770,7 @@ def test_unusable_neighbours_do_not_spoil_a_jwks(site: Site) -> None:
     assert site.client.complete(*site.launch()).patient == "p1"
 
 
+@pytest.mark.smart("S19")
 def test_weak_rsa_key_does_not_count(site: Site) -> None:
     with pytest.warns(match="2048"):
         weak = RSAKey.generate_key(1024, {"kid": "weak"})
@@ -735,6 +791,7 @@ def test_jwks_that_cannot_be_had(site: Site) -> None:
 # --- scopes
 
 
+@pytest.mark.smart("S24")
 @pytest.mark.parametrize(
     "text, parsed",
     [
@@ -757,6 +814,7 @@ def test_s24_scope_grammar(text: str, parsed: bool) -> None:
     assert (parse_scope(text) is not None) is parsed
 
 
+@pytest.mark.smart("S24")
 @pytest.mark.parametrize(
     "granted, requested, covered",
     [

@@ -1,0 +1,1 @@
+"""Servers that attack, and the real clients that must survive them."""
