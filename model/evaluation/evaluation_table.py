@@ -21,9 +21,9 @@ def table(report: Mapping[str, Any]) -> str:
     ]
     if unstaged:
         lines.append(
-            "scratch: AUROC after training end to end instead of in stages, from the "
-            "checkpoint's training.json (other cases, seed "
-            f"{unstaged['seeds']['validation']})"
+            "scratch: AUROC after training end to end instead of in stages, on "
+            f"{unstaged['cases']:,} cases, from the checkpoint's training.json (tested "
+            f"on other cases, seed {unstaged['seeds']['validation']})"
         )
     if against:
         lines.append(f"other: AUROC minus that of {_named(against['model'])}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,8 @@ from model.explain.note_measures import GROUP_SHARE, GROUPS, measure_note
 from model.explain.scoring import average_precision, infidelity, symmetrised
 from model.explain.tally import Tally
 from model.explain.verifier import Fact, verify
-from model.jobs.explanation import Explanation, Sentence
+from model.jobs.explanation import Explanation, Sentence, ValueScore
+from model.network.inputs import VALUES
 from model.synthetic.case import Carries, SynthCase
 from model.synthetic.latents import Severity
 
@@ -143,19 +144,34 @@ def _values(
     truth = [carries.get(v.loinc) in PLANTED_VALUES for v in scores]
     for name, ranked in (
         ("lab_precision", [v.importance for v in scores]),
-        ("lab_change_precision", [abs(v.logit) for v in scores]),
+        ("lab_share_precision", [abs(v.share or 0.0) for v in scores]),
+        ("lab_change_precision", [abs(v.left_out or 0.0) for v in scores]),
         ("lab_path_precision", [abs(v.integrated or 0.0) for v in scores]),
     ):
         tally.add(name, average_precision(truth, ranked))
+    _directions(tally, case, scores)
     gap = explanation.values_gap
     tally.add("lab_path_gap", None if gap is None else abs(gap))
     tally.add("planted_values", float(np.mean(truth)))
     size = max(1, round(GROUP_SHARE * len(scores)))
     picks = [random.choice(len(scores), size, replace=False) for _ in range(GROUPS)]
     done = changes_without(asked.question, [set(pick.tolist()) for pick in picks])
-    said = np.array([v.logit for v in scores])
+    said = np.array([v.left_out or 0.0 for v in scores])
     tally.add("lab_infidelity", infidelity([said[p].sum() for p in picks], done))
     mixed = random.permutation(said)
     tally.add(
         "lab_infidelity_random", infidelity([mixed[p].sum() for p in picks], done)
     )
+
+
+def _directions(tally: Tally, case: SynthCase, scores: Sequence[ValueScore]) -> None:
+    """Whether values of clear severity point where the generator made them point."""
+    state = Severity(int(case.latents.seen_severity[VALUES]))
+    told = {v.loinc for v in case.values if v.carries is Carries.SEVERITY}
+    clear = [v for v in scores if v.loinc in told and state is not Severity.AMBIGUOUS]
+    if clear:
+        up = state is Severity.HIGH
+        right = [((v.share or 0.0) > 0) is up for v in clear]
+        changed = [((v.left_out or 0.0) > 0) is up for v in clear]
+        tally.add("lab_direction", float(np.mean(right)))
+        tally.add("lab_direction_full_record", float(np.mean(changed)))

@@ -44,7 +44,7 @@ def draw(
     names = NOT_MEASURED | {v.loinc: v.name for v in asked.record.values}
     _bars(
         values,
-        "Values (leave-one-out, logit)",
+        "Values (weight, logit)",
         [(names.get(v.loinc, v.loinc), v.logit) for v in explanation.values],
     )
     shares = [(share.modality, share.logit) for share in explanation.modalities]

@@ -1,8 +1,8 @@
 """Why the model said it: attributions bound to evidence, as JSON.
 
 Attribution is not attention: every score here is a property of the model's output (a
-Shapley value, a gradient or a leave-one-out difference), on the logit scale unless a
-field says otherwise.
+Shapley or Owen value, a gradient or a leave-one-out difference), on the logit scale
+unless a field says otherwise.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ class WordScore:
 
 @dataclass(frozen=True, slots=True)
 class ValueScore:
-    """Leave-one-out change of the logit: positive raises the estimate.
+    """How much a value moves the logit, and which way: positive raises the estimate.
 
-    ``integrated`` is the value's share by integrated gradients from an absent token,
-    ``weight`` (never negative) how much leaving it out changes over all coalitions of
-    the other modalities; None where they were not computed.
+    ``logit`` is the ``weight`` with the sign of the ``share``. The weight (never
+    negative) is how much leaving the value out changes over all coalitions of the other
+    modalities. The share is its Owen value; the values' shares add up to the
+    modality's. ``left_out`` is what leaving it out of the record as it stands changes,
+    ``integrated`` its share by integrated gradients from an absent token. None where
+    they were not computed.
     """
 
     reference: str
@@ -62,10 +65,12 @@ class ValueScore:
     logit: float
     integrated: float | None = None
     weight: float | None = None
+    left_out: float | None = None
+    share: float | None = None
 
     @property
     def importance(self) -> float:
-        """What values are ranked by: the weight, or the change where there is none."""
+        """What values are ranked by: the weight, or the size where there is none."""
         return abs(self.logit) if self.weight is None else self.weight
 
 

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.training.recipe_options import add_recipe_options, recipe
+
+if TYPE_CHECKING:
+    from model.training.train_settings import TrainSettings
 
 Parser = argparse.ArgumentParser
 Arguments = argparse.Namespace
@@ -32,7 +35,7 @@ def add_train_options(parser: Parser) -> None:
         default=SYNTHETIC,
         help='what to learn from: "synthetic", or a folder with cases.jsonl and images',
     )
-    parser.add_argument("--cases", type=int, default=10_000, help="training cases")
+    parser.add_argument("--cases", type=int, default=20_000, help="training cases")
     parser.add_argument("--seed", type=int, default=7, help="of cases and weights")
     parser.add_argument(
         "--parameters", choices=("P0", "P1"), default="P0", help="generator parameters"
@@ -76,27 +79,13 @@ def train(arguments: Arguments) -> int:
         continue_synthetic,
         read_unstaged,
         run_synthetic,
-        varied_recipe,
     )
-    from model.training.train import TrainSettings
 
     if arguments.resume is not None:
         folder, record = continue_synthetic(arguments.resume)
         return _report(folder, arguments.resume, record)
     folder, records = _folders(arguments)
-    settings = recipe(
-        TrainSettings(
-            preset=arguments.preset,
-            seed=arguments.seed,
-            staged=not arguments.unstaged,
-            threads=arguments.threads,
-            device=arguments.device,
-            progress=not arguments.quiet,
-        ),
-        arguments,
-    )
-    if not arguments.plain:
-        settings = varied_recipe(settings)
+    settings = synthetic_settings(arguments)
     compare = arguments.compare
     record = run_synthetic(
         folder,
@@ -110,6 +99,28 @@ def train(arguments: Arguments) -> int:
         records,
     )
     return _report(folder, records, record)
+
+
+def synthetic_settings(arguments: Arguments) -> TrainSettings:
+    """What a run on synthetic cases is asked to do.
+
+    Raises:
+        ConfigurationError: see :func:`.recipe_options.recipe`.
+    """
+    from model.training.synthetic_run import varied_recipe
+    from model.training.train_settings import TrainSettings
+
+    settings = TrainSettings(
+        preset=arguments.preset,
+        seed=arguments.seed,
+        staged=not arguments.unstaged,
+        threads=arguments.threads,
+        device=arguments.device,
+        progress=not arguments.quiet,
+    )
+    if not arguments.plain:
+        settings = varied_recipe(settings)
+    return recipe(settings, arguments)
 
 
 def add_refit_options(parser: Parser) -> None:

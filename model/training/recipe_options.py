@@ -30,8 +30,8 @@ def _add_losses(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--losses",
-        default="cls,uni",
-        help="of cls, con, exp, uni; exp stays only where it pays (see --no-guard)",
+        help="of cls, con, exp, uni; exp stays only where it pays, see --no-guard "
+        "(default: cls,uni,exp on synthetic cases, cls,uni with --plain or a folder)",
     )
     parser.add_argument(
         "--balanced", action="store_true", help="positives weigh as much as negatives"
@@ -94,9 +94,12 @@ def recipe(settings: TrainSettings, arguments: argparse.Namespace) -> TrainSetti
     counts = (arguments.self_supervised, arguments.finetune, arguments.early_stop)
     if min(counts) < 0:
         raise ConfigurationError("a number of epochs is negative")
-    names = tuple(filter(None, arguments.losses.split(",")))
+    losses = replace(settings.losses, balanced=arguments.balanced)
+    if arguments.losses is not None:
+        names = tuple(filter(None, arguments.losses.split(",")))
+        losses = LossWeights.of(names, balanced=arguments.balanced)
     changes: dict[str, Any] = {
-        "losses": LossWeights.of(names, balanced=arguments.balanced),
+        "losses": losses,
         "stages": tuple(filter(None, arguments.stages.split(","))),
         "fusion_module": arguments.fusion,
         "early_stop": arguments.early_stop,

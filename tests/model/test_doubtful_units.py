@@ -84,6 +84,7 @@ def test_decimals_of_a_number() -> None:
         (BNP, str(Decimal(435) / Decimal("3.464")), "fineness"),
     ],
 )
+@pytest.mark.component("A27")
 def test_a_number_of_another_unit_is_doubted(
     loinc: str, number: str, why: str, words: InputVocabulary
 ) -> None:

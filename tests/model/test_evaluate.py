@@ -144,7 +144,6 @@ def test_training_from_scratch_ends_near_what_severity_alone_gives() -> None:
     assert scratch["ceiling"] - scratch["auroc"] > 0.05, "three-way pattern not found"
     staged = checkpoint.training["coalitions"]["all"]
     assert staged["ceiling"] - staged["auroc"] <= 0.015
-    assert quoted["cases"] == checkpoint.training["data"]["cases"]
 
 
 @pytest.mark.component("A12")
@@ -155,6 +154,8 @@ def test_the_table_shows_the_from_scratch_figures_and_where_they_are_from() -> N
     lines = table(report).splitlines()
     (source,) = (line for line in lines if line.startswith("scratch:"))
     assert "training.json" in source and str(quoted["seeds"]["validation"]) in source
+    # It saw fewer cases than the checkpoint, so the line says how many.
+    assert f"on {quoted['cases']:,} cases" in source
     rows = {line.split()[0]: line for line in lines if line[:1].isalpha()}
     assert rows["coalition"].split()[-1] == "scratch"
     for name in NAMES:

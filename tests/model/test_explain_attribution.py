@@ -31,6 +31,7 @@ from model.explain.word_lists import STOP_WORDS
 from model.inference.calibration import PATTERNS
 from model.inference.tensors import to_tensors
 from model.inference.weights import LoadedCheckpoint, load_checkpoint
+from model.network.inputs import VALUES
 from tests.model.checkpoint_samples import cases, write_checkpoint
 
 RECORDS = cases(24)
@@ -195,7 +196,7 @@ def loincs(loaded: LoadedCheckpoint, asked: Question) -> list[str]:
     return [loaded.vocabulary.codes[code].loinc for code in codes]
 
 
-def test_a_value_score_is_what_leaving_the_value_out_changes(
+def test_left_out_is_what_leaving_the_value_out_changes(
     loaded: LoadedCheckpoint,
 ) -> None:
     record = RECORDS[3]
@@ -209,7 +210,7 @@ def test_a_value_score_is_what_leaving_the_value_out_changes(
         raw = float(loaded.model.fuse(less.tokens, less.present).logits[0, 0])
         (score,) = (s for s in scores if s.reference == value.provenance.reference)
         assert score.loinc == value.loinc
-        assert score.logit == pytest.approx(platt.slope * (whole - raw), abs=1e-4)
+        assert score.left_out == pytest.approx(platt.slope * (whole - raw), abs=1e-4)
 
 
 def test_a_record_whose_only_value_is_left_out_is_one_without_values(
@@ -223,7 +224,8 @@ def test_a_record_whose_only_value_is_left_out_is_one_without_values(
     asked = question(loaded, record)
     (score,) = value_scores(asked, loincs(loaded, asked))
     logits = coalition_values(asked).logit
-    assert score.logit == pytest.approx(logits[7] - logits[3], abs=1e-4)
+    assert score.left_out == pytest.approx(logits[7] - logits[3], abs=1e-4)
+    assert score.share == pytest.approx(shapley(logits)[VALUES], abs=1e-4)
 
 
 def test_values_of_an_absent_modality_have_no_score(loaded: LoadedCheckpoint) -> None:

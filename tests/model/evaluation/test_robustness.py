@@ -22,32 +22,26 @@ from model.evaluation.unit_errors import (
 from model.inference.abstention import AbstentionPolicy
 from model.inference.predictor import Predictor
 
-#: Mild shifts that cost the shipped checkpoint more than they may.
-DEAR = ("rotation by 10 degrees", "another site's style")
+MILD = [(n, shift) for n, shift in enumerate(robustness.SHIFTS) if shift.mild]
 
 
-def test_mild_shifts_cost_little_and_gross_ones_are_caught(bench: Bench) -> None:
-    assert sum(shift.mild for shift in robustness.SHIFTS) == 8
-    for number, shift in enumerate(robustness.SHIFTS):
-        if shift.mild and shift.name not in DEAR:
-            found = drop(bench, shift, number)
-            assert found.value <= robustness.MILD_DROP, shift.name
-            assert found.low <= found.value <= found.high
-    for number, shift in enumerate(robustness.CAUGHT):
-        row = robustness._caught_row(bench, number, shift)
-        assert row.value == 1.0 and row.holds, shift.name
+def test_eight_shifts_are_mild() -> None:
+    assert len(MILD) == 8
 
 
 @pytest.mark.component("A27")
-@pytest.mark.xfail(strict=True, reason="learnt from films of one site, all upright")
-@pytest.mark.parametrize("name", DEAR)
-def test_turned_films_and_those_of_another_site_cost_little(
-    bench: Bench, name: str
-) -> None:
-    ((number, shift),) = (
-        (n, s) for n, s in enumerate(robustness.SHIFTS) if s.name == name
-    )
-    assert drop(bench, shift, number).value <= robustness.MILD_DROP
+@pytest.mark.parametrize("number, shift", MILD, ids=[shift.name for _, shift in MILD])
+def test_a_mild_shift_costs_little(bench: Bench, number: int, shift: Shift) -> None:
+    found = drop(bench, shift, number)
+    assert found.value <= robustness.MILD_DROP
+    assert found.low <= found.value <= found.high
+
+
+@pytest.mark.component("A27")
+@pytest.mark.parametrize("number", range(len(robustness.CAUGHT)))
+def test_what_is_no_film_is_caught(bench: Bench, number: int) -> None:
+    row = robustness._caught_row(bench, number, robustness.CAUGHT[number])
+    assert row.value == 1.0 and row.holds
 
 
 def test_noise_in_the_film_costs_more_than_none(bench: Bench) -> None:
@@ -61,6 +55,7 @@ def test_a_usual_film_is_read(bench: Bench) -> None:
     assert not all(not_read(a) for a in bench.serve(bench.records[:4], "usual"))
 
 
+@pytest.mark.component("A27")
 def test_units_that_cannot_be_read_never_reach_an_estimate(bench: Bench) -> None:
     rows = {row.name: row for row in unit_rows(bench)}
     assert rows["caught: a unit that nobody knows"].holds
@@ -69,7 +64,7 @@ def test_units_that_cannot_be_read_never_reach_an_estimate(bench: Bench) -> None
     assert rows["caught: the number of another unit"].holds
     assert rows["plain values that are doubted"].holds
     rounded = rows["caught: the number of another unit, rounded"]
-    assert rounded.holds or "passed as plausible" in rounded.note
+    assert rounded.value is not None and rounded.value >= 0.9
 
 
 def test_what_slips_through_is_named_and_its_sway_is_measured(bench: Bench) -> None:

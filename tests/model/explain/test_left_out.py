@@ -9,7 +9,9 @@ import torch
 
 from model.explain.asked import Asked
 from model.explain.attribution import SHAPLEY_WEIGHTS
-from model.explain.left_out import JOINED, changes_without, value_scores
+from model.explain.left_out import changes_without, value_scores
+from model.explain.value_shares import value_shares
+from model.explain.value_subsets import JOINED
 from model.inference.weights import LoadedCheckpoint
 from model.jobs.explanation import ValueScore
 from model.network.inputs import VALUES
@@ -44,9 +46,21 @@ def test_the_weight_is_the_size_of_the_change_over_four_coalitions(
                 ends.append(platt.logit(float(raw)))
             total += SHAPLEY_WEIGHTS[sum(pattern) - 1] * abs(ends[0] - ends[1])
             if all(pattern):
-                assert scores[token].logit == pytest.approx(ends[0] - ends[1], abs=1e-4)
+                change = ends[0] - ends[1]
+                assert scores[token].left_out == pytest.approx(change, abs=1e-4)
         assert scores[token].weight == pytest.approx(total, abs=1e-4)
         assert scores[token].importance == scores[token].weight
+
+
+def test_what_is_shown_is_the_weight_with_the_sign_of_the_share(
+    demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
+) -> None:
+    scores = value_scores(ill[1].question, loincs(demo, ill[1]))
+    shares = value_shares(ill[1].question)
+    assert [score.share for score in scores] == pytest.approx(list(shares))
+    for score in scores:
+        assert score.weight is not None and abs(score.logit) == score.weight
+        assert (score.logit > 0) is ((score.share or 0.0) > 0)
 
 
 def test_values_are_ranked_by_weight_and_without_one_by_change() -> None:
@@ -61,7 +75,7 @@ def test_groups_left_out_together_are_one_change(
     scores = value_scores(question, loincs(demo, ill[1]))
     none, first, both = changes_without(question, [set(), {0}, {0, 1}])
     assert none == 0
-    assert first == pytest.approx(scores[0].logit, abs=1e-5)
+    assert first == pytest.approx(scores[0].left_out, abs=1e-5)
     assert both != pytest.approx(first, abs=1e-6)
 
 
@@ -73,4 +87,4 @@ def test_an_absent_film_is_absent_in_every_coalition(
     question = replace(ill[1].question, present=present)
     for score in value_scores(question, codes):
         # All four coalitions are the values alone, so the sizes agree.
-        assert score.weight == pytest.approx(abs(score.logit), abs=1e-6)
+        assert score.weight == pytest.approx(abs(score.left_out), abs=1e-6)
