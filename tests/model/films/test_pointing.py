@@ -23,7 +23,6 @@ from model.films.pointing import (
 )
 
 
-@pytest.mark.component("V10")
 def test_maps_point_at_the_planted_disc(
     taught: FilmRun, folder: FilmFolder, report: dict[str, Any]
 ) -> None:
