@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
-from typing import Any, cast
+from typing import Any
 
 from fhir_adapters.access.dicomweb import DicomWebClient
 from fhir_adapters.access.film_choice import first, values_of
 from fhir_adapters.access.gather_steps import failure_of
 from fhir_adapters.access.gather_types import GatherContext, StepResult
-from fhir_adapters.access.outbound import OutboundDoor
 from fhir_adapters.bundle import entry_refusal, subject_refusal
 from fhir_adapters.dicom.instance import is_uid
 from fhir_adapters.errors import AdapterError
@@ -75,9 +74,7 @@ def studies_by_accession(
         and not subject_refusal(item.resource, identity, context.adapters)
     ]
     numbers = _numbers(own) or _ordered(own, identity, context, deadline, result)
-    # The client uses no more of a door than check and get.
-    door = cast(OutboundDoor, context.door)
-    client = DicomWebClient(context.dicomweb_bases[0], door)
+    client = DicomWebClient(context.dicomweb_bases[0], context.door)
     found: dict[str, Json] = {}
     for number, patient in islice(product(numbers, sorted(patient_ids)), _MAX_QUERIES):
         try:

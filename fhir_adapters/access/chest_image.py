@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from fhir_adapters.access.archive_search import studies_by_accession
 from fhir_adapters.access.dicomweb import DicomWebClient
@@ -35,7 +35,6 @@ from fhir_adapters.access.gather_types import (
     GatherContext,
     StepResult,
 )
-from fhir_adapters.access.outbound import OutboundDoor
 from fhir_adapters.access.outbound_url import parse_url
 from fhir_adapters.bundle import entry_refusal, index, subject_refusal
 from fhir_adapters.dicom.instance import ExpectedInstance, is_uid
@@ -199,8 +198,7 @@ def _from_study(
     base, token = _base(endpoint, context)
     if not base:
         return ImageOutcome.failed(study.reference, "no_endpoint")
-    # The client uses no more of a door than check and get.
-    client = DicomWebClient(base, cast(OutboundDoor, context.door), token)
+    client = DicomWebClient(base, context.door, token)
     chosen, companions = _only_instance(study), None
     if chosen is None:
         only = series[0].series_uid if len(series) == 1 else None

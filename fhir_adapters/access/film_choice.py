@@ -164,8 +164,8 @@ def _candidate(item: dict[str, Any]) -> FilmInstance | None:
 def first(item: dict[str, Any], tag: str) -> str:
     """The first value of a DICOM JSON attribute as text (PS3.18 F.2)."""
     values = values_of(item, tag)
-    first = values[0] if values else ""
-    return first.strip() if isinstance(first, str) else ""
+    value = values[0] if values else ""
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _count(item: dict[str, Any], *tags: str) -> int:
@@ -173,6 +173,6 @@ def _count(item: dict[str, Any], *tags: str) -> int:
     product = 1
     for tag in tags:
         values = values_of(item, tag)
-        first = values[0] if values else 0
-        product *= first if isinstance(first, int) else 0
+        value = values[0] if values else 0
+        product *= value if isinstance(value, int) else 0
     return product

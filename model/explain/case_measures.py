@@ -144,7 +144,6 @@ def _values(
     truth = [carries.get(v.loinc) in PLANTED_VALUES for v in scores]
     for name, ranked in (
         ("lab_precision", [v.importance for v in scores]),
-        ("lab_share_precision", [abs(v.share or 0.0) for v in scores]),
         ("lab_change_precision", [abs(v.left_out or 0.0) for v in scores]),
         ("lab_path_precision", [abs(v.integrated or 0.0) for v in scores]),
     ):
@@ -171,7 +170,7 @@ def _directions(tally: Tally, case: SynthCase, scores: Sequence[ValueScore]) -> 
     clear = [v for v in scores if v.loinc in told and state is not Severity.AMBIGUOUS]
     if clear:
         up = state is Severity.HIGH
-        right = [((v.share or 0.0) > 0) is up for v in clear]
+        right = [((v.direction or 0.0) > 0) is up for v in clear]
         changed = [((v.left_out or 0.0) > 0) is up for v in clear]
         tally.add("lab_direction", float(np.mean(right)))
         tally.add("lab_direction_full_record", float(np.mean(changed)))

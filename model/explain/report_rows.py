@@ -211,7 +211,6 @@ def value_rows(rows: RowMaker) -> dict[str, Figure]:
         "lab_auprc": rows.mean("lab_precision", at_least(0.9)),
         "lab_direction": rows.mean("lab_direction"),
         "lab_direction_full_record": rows.mean("lab_direction_full_record"),
-        "lab_auprc_share": rows.mean("lab_share_precision"),
         "lab_auprc_full_record": rows.mean("lab_change_precision"),
         "lab_auprc_integrated": rows.mean("lab_path_precision"),
         "planted_values": rows.mean("planted_values"),

@@ -1,7 +1,7 @@
 """Why the model said it: attributions bound to evidence, as JSON.
 
 Attribution is not attention: every score here is a property of the model's output (a
-Shapley or Owen value, a gradient or a leave-one-out difference), on the logit scale
+Shapley value, a gradient or a leave-one-out difference), on the logit scale
 unless a field says otherwise.
 """
 
@@ -52,10 +52,10 @@ class WordScore:
 class ValueScore:
     """How much a value moves the logit, and which way: positive raises the estimate.
 
-    ``logit`` is the ``weight`` with the sign of the ``share``. The weight (never
+    ``logit`` is the ``weight`` with the sign of the ``direction``. The weight (never
     negative) is how much leaving the value out changes over all coalitions of the other
-    modalities. The share is its Owen value; the values' shares add up to the
-    modality's. ``left_out`` is what leaving it out of the record as it stands changes,
+    modalities, the direction what it adds there as the last and as the first value, on
+    average. ``left_out`` is what leaving it out of the record as it stands changes,
     ``integrated`` its share by integrated gradients from an absent token. None where
     they were not computed.
     """
@@ -66,7 +66,7 @@ class ValueScore:
     integrated: float | None = None
     weight: float | None = None
     left_out: float | None = None
-    share: float | None = None
+    direction: float | None = None
 
     @property
     def importance(self) -> float:

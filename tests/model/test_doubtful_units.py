@@ -91,6 +91,14 @@ def test_a_number_of_another_unit_is_doubted(
     assert asked(value(loinc, number), words) == why
 
 
+@pytest.mark.component("A27")
+@pytest.mark.xfail(strict=True, reason="126 pg/mL is as usual as 126 pmol/L")
+def test_a_rounded_number_that_is_usual_in_both_units_is_doubted(
+    words: InputVocabulary,
+) -> None:
+    assert asked(value(BNP, "126"), words)
+
+
 def test_a_flag_that_contradicts_its_range_tells(words: InputVocabulary) -> None:
     high = {"interpretation": "H", "reference_high": Decimal(100)}
     assert asked(value(BNP, "50", **high), words) == "flag"

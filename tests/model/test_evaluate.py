@@ -146,6 +146,12 @@ def test_training_from_scratch_ends_near_what_severity_alone_gives() -> None:
     assert staged["ceiling"] - staged["auroc"] <= 0.015
 
 
+@pytest.mark.xfail(strict=True, reason="trained from scratch on 10,000 cases only")
+def test_the_run_from_scratch_saw_as_many_cases() -> None:
+    training = load_checkpoint(DEMO_CHECKPOINT).training
+    assert training["unstaged"]["cases"] == training["data"]["cases"]
+
+
 @pytest.mark.component("A12")
 def test_the_table_shows_the_from_scratch_figures_and_where_they_are_from() -> None:
     checkpoint = load_checkpoint(DEMO_CHECKPOINT)

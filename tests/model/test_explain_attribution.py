@@ -225,7 +225,7 @@ def test_a_record_whose_only_value_is_left_out_is_one_without_values(
     (score,) = value_scores(asked, loincs(loaded, asked))
     logits = coalition_values(asked).logit
     assert score.left_out == pytest.approx(logits[7] - logits[3], abs=1e-4)
-    assert score.share == pytest.approx(shapley(logits)[VALUES], abs=1e-4)
+    assert score.direction == pytest.approx(shapley(logits)[VALUES], abs=1e-4)
 
 
 def test_values_of_an_absent_modality_have_no_score(loaded: LoadedCheckpoint) -> None:

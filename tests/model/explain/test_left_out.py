@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from model.explain.asked import Asked
-from model.explain.attribution import SHAPLEY_WEIGHTS
-from model.explain.left_out import changes_without, value_scores
-from model.explain.value_shares import value_shares
-from model.explain.value_subsets import JOINED
+from model.explain.attribution import SHAPLEY_WEIGHTS, coalition_values, shapley
+from model.explain.left_out import JOINED, changes_without, value_scores
 from model.inference.weights import LoadedCheckpoint
 from model.jobs.explanation import ValueScore
 from model.network.inputs import VALUES
-from model.synthetic.case import SynthCase
+from model.synthetic.case import Carries, SynthCase
+from model.synthetic.values import ITEMS
 
 
 def loincs(demo: LoadedCheckpoint, asked: Asked) -> list[str]:
@@ -52,15 +51,38 @@ def test_the_weight_is_the_size_of_the_change_over_four_coalitions(
         assert scores[token].importance == scores[token].weight
 
 
-def test_what_is_shown_is_the_weight_with_the_sign_of_the_share(
+@pytest.mark.component("A19")
+def test_what_is_shown_is_the_weight_with_the_sign_of_the_direction(
     demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
 ) -> None:
-    scores = value_scores(ill[1].question, loincs(demo, ill[1]))
-    shares = value_shares(ill[1].question)
-    assert [score.share for score in scores] == pytest.approx(list(shares))
-    for score in scores:
-        assert score.weight is not None and abs(score.logit) == score.weight
-        assert (score.logit > 0) is ((score.share or 0.0) > 0)
+    for score in value_scores(ill[1].question, loincs(demo, ill[1])):
+        assert score.weight is not None and score.direction is not None
+        assert abs(score.logit) == score.weight
+        assert (score.logit > 0) is (score.direction > 0)
+
+
+def test_two_values_divide_the_modalitys_own(
+    demo: LoadedCheckpoint, ill: tuple[SynthCase, Asked]
+) -> None:
+    """First and last are all the orders of two: their mean is the Owen value."""
+    mask = torch.zeros_like(ill[1].question.inputs.obs_mask)
+    mask[0, :2] = True
+    inputs = replace(ill[1].question.inputs, obs_mask=mask)
+    encoded, valid = ill[1].question.model.encode_modality(inputs, VALUES)
+    tokens = replace(ill[1].question.tokens, values=encoded, values_mask=valid)
+    question = replace(ill[1].question, inputs=inputs, tokens=tokens)
+    scores = value_scores(question, loincs(demo, ill[1])[:2])
+    whole = shapley(coalition_values(question).logit)[VALUES]
+    assert sum(s.direction or 0.0 for s in scores) == pytest.approx(whole, abs=1e-4)
+
+
+def test_one_severe_value_tells_as_much_as_two() -> None:
+    """Why leave-one-out has no sign to show: in the truth it changes nothing here."""
+    told = [item for item in ITEMS if item.carries is Carries.SEVERITY]
+    assert {"6690-2", "59408-5"} <= {item.loinc for item in told}
+    for item in told:
+        ends = sorted(item.bands)
+        assert all(low[1] < high[0] for low, high in zip(ends, ends[1:])), item.name
 
 
 def test_values_are_ranked_by_weight_and_without_one_by_change() -> None:
